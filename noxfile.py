@@ -1,67 +1,65 @@
-"""Every check of the repository; ARCHITECTURE in one line: a session builds wheels and installs those.
+"""Every check of the repository: a session builds wheels, installs those alone and runs against them.
 
 Sessions run on the interpreter that runs nox; the CI matrix runs nox under each Python.
 """
 
-import json
 import os
-import shutil
-import sys
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2025.2"
+nox.options.error_on_external_run = True
 # uv does not read pip's configuration: without an index or a wheel folder of its own it takes the CUDA torch.
 UV_KNOWS_TORCH = any(name in os.environ for name in ("UV_FIND_LINKS", "UV_INDEX", "UV_EXTRA_INDEX_URL"))
-nox.options.default_venv_backend = "uv" if UV_KNOWS_TORCH and shutil.which("uv") else "virtualenv"
-nox.options.error_on_external_run = True
+nox.options.default_venv_backend = "uv|virtualenv" if UV_KNOWS_TORCH else "virtualenv"
 
 ROOT = Path(__file__).parent
-CONSTRAINTS = str(ROOT / "tests/constraints/torch-cpu.txt")
-WHEELS = ROOT / ".nox/wheels"
-OUT = ROOT / "out"
+CONSTRAINTS = "tests/constraints/torch-cpu.txt"
 CORE = "auscult-core"
 PACKAGES: dict[str, dict] = nox.project.load_toml(ROOT / "pyproject.toml")["tool"]["auscult"]["packages"]
 BUILT = [name for name, package in PACKAGES.items() if package["built"]]
-EXTRA_MARKS = "torch or serve or ray or spark or browser"
+EXTRA_MARKS = {"torch", "serve", "ray", "spark", "browser"}
+TEST_ENV = {"PYTHONWARNINGS": "", "MPLBACKEND": "agg", "HF_HUB_OFFLINE": "1"}
 
 
 @nox.session
 @nox.parametrize("package", list(PACKAGES), ids=list(PACKAGES))
 def tests(session: nox.Session, package: str) -> None:
-    """Install one package alone, from wheels; run its tests; check that nothing else came along."""
-    install(session, package, groups=["test"])
-    pytest(session, package, "-m", f"not ({EXTRA_MARKS} or gpu)")
-    absent = [import_name(other) for other in PACKAGES if other not in (CORE, package)]
-    absent += ["torchvision"] + ["torch"] * (not PACKAGES[package]["torch"])
-    session.run("python", "-c", ASSERT_ABSENT, *absent)
+    """Install one package alone, run its tests, check that nothing else came along."""
+    install(session, package, requirements=group("test", package))
+    run_pytest(session, f"{folder(package)}/tests", "-m", f"not ({' or '.join(sorted(EXTRA_MARKS))} or gpu)")
+    siblings = [f"auscult.{other.replace('-', '_')}" for other in PACKAGES if other not in (CORE, package)]
+    torch = [] if PACKAGES[package]["torch"] else ["torch"]
+    session.run("python", "-c", ASSERT_ABSENT, "torchvision", *torch, *siblings)
 
 
 @nox.session
 @nox.parametrize("package", list(PACKAGES), ids=list(PACKAGES))
 def extras(session: nox.Session, package: str) -> None:
-    """Run the tests that need an optional requirement, a server or a browser."""
-    folder = ROOT / PACKAGES[package]["folder"]
-    marked = [path for path in folder.glob("tests/**/*.py") if "pytest.mark." in path.read_text("utf-8")]
-    if not any(f"pytest.mark.{mark}" in path.read_text("utf-8") for path in marked for mark in EXTRA_MARKS.split(" or ")):
-        session.log(f"{package} has no test marked {EXTRA_MARKS}")
-        return
-    install(session, package, groups=["test", "extras"], extras=["all"])
-    pytest(session, package, "-m", EXTRA_MARKS)
+    """Run the tests of one package that need an optional requirement, a server or a browser."""
+    marks = sorted(EXTRA_MARKS & used_marks(package))
+    if not marks:
+        session.skip(f"no test of {package} is marked {', '.join(sorted(EXTRA_MARKS))}")
+    # Triton takes more room than torch, and only the kernels need it.
+    optional = sorted(pyproject(package)["project"].get("optional-dependencies", {}).keys() - {"triton"})
+    install(session, package, extras=optional, requirements=group("test", package) + group("extras", package))
+    run_pytest(session, f"{folder(package)}/tests", "-m", " or ".join(marks))
 
 
 @nox.session
 def root(session: nox.Session) -> None:
-    """Check what holds for the repository as a whole."""
-    install(session, *BUILT, groups=["test"], requirements=["hatch", "pyyaml"])
-    session.run("pytest", "tests", *session.posargs, env=TEST_ENV)
+    """Check what holds for the repository as a whole, READMEs included."""
+    install(session, *PACKAGES, requirements=group("root"))
+    run_pytest(session, "tests")
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
-    session.install("ruff==0.17.6")
+    session.install(*group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
 
@@ -69,28 +67,28 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
-    install(session, *PACKAGES, requirements=["mypy==2.4.1", "pandas-stubs", "types-PyYAML"])
+    install(session, *PACKAGES, requirements=group("types"))
     session.run("mypy")
 
 
 @nox.session
 def kernels(session: nox.Session) -> None:
     """Run the kernels in the Triton interpreter."""
-    if not any((ROOT / "shared-core/src/auscult/core").glob("kernels/*/_triton.py")):
-        session.log("there is no kernel yet")
-        return
-    install(session, CORE, groups=["test"], extras=["torch", "triton"])
-    session.run("pytest", "shared-core/tests/kernels", env={**TEST_ENV, "TRITON_INTERPRET": "1"})
+    if not any(Path(folder(CORE)).glob("src/auscult/core/kernels/*/_triton.py")):
+        session.skip("there is no kernel yet")
+    install(session, CORE, extras=["torch", "triton"], requirements=group("test", CORE))
+    run_pytest(session, f"{folder(CORE)}/tests/kernels", TRITON_INTERPRET="1")
 
 
 @nox.session(default=False)
 def gpu(session: nox.Session) -> None:
     """Run the tests marked gpu; needs a CUDA device and takes the CUDA build of torch."""
-    install(session, *PACKAGES, groups=["test"], constrained=False)
-    session.run(
-        "pytest", "-m", "gpu", *(PACKAGES[name]["folder"] + "/tests" for name in PACKAGES),
-        env=TEST_ENV, success_codes=[0, 5],
-    )  # fmt: skip
+    marked = [name for name in PACKAGES if "gpu" in used_marks(name)]
+    if not marked:
+        session.skip("no test is marked gpu yet")
+    requirements = [item for name in marked for item in group("test", name)]
+    install(session, *marked, requirements=requirements, constrained=False)
+    run_pytest(session, *(f"{folder(name)}/tests" for name in marked), "-m", "gpu")
 
 
 @nox.session(default=False)
@@ -98,37 +96,36 @@ def demo(session: nox.Session) -> None:
     """Run the main job of every library that exists on embedded data, into out/ with an index.html."""
     install(session, *BUILT)
     for name in BUILT:
-        session.run(name, "demo", "--out", str(OUT / name))
-    session.run("python", "-c", WRITE_INDEX, str(OUT))
+        session.run(name, "demo", "--out", f"out/{name}")
+    session.run("python", "-c", WRITE_INDEX, "out")
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure ours against baselines in the same run; rows go to docs/benchmarks/."""
-    scripts = sorted(ROOT.glob("**/benchmarks/bench_*.py"))
-    install(session, *BUILT, groups=["bench"])
-    for script in scripts:
-        if not session.posargs or any(word in str(script) for word in session.posargs):
-            session.run("python", str(script))
+    """Measure ours against baselines in one run; words after -- choose scripts by a part of their path."""
+    folders = [Path(folder(name), "benchmarks") for name in PACKAGES]
+    scripts = [str(path) for place in folders for path in sorted(place.glob("bench_*.py"))]
+    chosen = [path for path in scripts if any(word in path for word in session.posargs or [""])]
+    if not chosen:
+        session.skip("there is no such benchmark")
+    install(session, *BUILT, requirements=[item for name in PACKAGES for item in group("bench", name)])
+    for path in chosen:
+        session.run("python", path)
 
 
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """Build the documentation; a warning is an error."""
-    install(session, *BUILT, requirements=["mkdocs-material==9.*", "mkdocstrings-python==2.*", "mkdocs-same-dir==0.1.*"])
-    session.run("mkdocs", "build", "--strict", "-f", "docs/mkdocs.yml", "-d", str(ROOT / "site"), env={"NO_MKDOCS_2_WARNING": "1"})
+    """Build the documentation into site/; a warning is an error."""
+    install(session, *PACKAGES, requirements=group("docs"))
+    env = {"NO_MKDOCS_2_WARNING": "1"}
+    session.run("mkdocs", "build", "--strict", "-f", "docs/mkdocs.yml", "-d", str(ROOT / "site"), env=env)
 
-
-TEST_ENV = {"PYTHONWARNINGS": "", "MPLBACKEND": "agg", "HF_HUB_OFFLINE": "1"}
 
 ASSERT_ABSENT = """
-import importlib.util, sys
-def there(name):
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-found = [name for name in sys.argv[1:] if there(name)]
+import sys
+from importlib.util import find_spec
+
+found = [name for name in sys.argv[1:] if find_spec(name)]
 sys.exit(f"installed beside the package: {found}" if found else 0)
 """
 
@@ -138,45 +135,56 @@ WRITE_INDEX = "import sys; from auscult.core.report import write_index; print(wr
 def install(
     session: nox.Session,
     *packages: str,
-    groups: list[str] = [],
-    extras: list[str] = [],
-    requirements: list[str] = [],
+    extras: Iterable[str] = (),
+    requirements: Iterable[str] = (),
     constrained: bool = True,
 ) -> None:
-    """Build wheels of the packages and the core, then install them and nothing of ours beside them."""
-    names = list(dict.fromkeys((CORE, *packages)))
-    wheels = [build_wheel(session, name) for name in names]
-    tables = {name: nox.project.load_toml(ROOT / PACKAGES[name]["folder"] / "pyproject.toml") for name in packages}
-    for name, table in tables.items():
-        for group in groups:
-            if group in table.get("dependency-groups", {}):
-                requirements = [*requirements, *nox.project.dependency_groups(table, group)]
-        wanted = table["project"].get("optional-dependencies", {})
-        for extra in wanted if extras == ["all"] else extras:
-            requirements = [*requirements, *(item for item in wanted.get(extra, []) if not item.startswith(CORE))]
+    """Install the wheels of the core and of the packages, with extras, and nothing of ours beside them."""
+    wheels = {name: build_wheel(session, name) for name in dict.fromkeys((CORE, *packages))}
+    # A reused environment holds these versions already, and pip would keep them.
+    session.install("--force-reinstall", "--no-deps", *wheels.values())
     pins = ["-c", CONSTRAINTS] if constrained else []
-    session.install(*pins, *wheels, *requirements)
+    wanted = f"[{','.join(extras)}]" if extras else ""
+    paths = [path + wanted if name in packages else path for name, path in wheels.items()]
+    session.install(*pins, *paths, *requirements)
+
+
+WHEELS: dict[str, str] = {}
 
 
 def build_wheel(session: nox.Session, package: str) -> str:
-    """Build one wheel in a folder of its own and return its path."""
-    target = WHEELS / package
-    shutil.rmtree(target, ignore_errors=True)
-    folder = str(ROOT / PACKAGES[package]["folder"])
-    if session.venv_backend == "uv":
-        session.run_install("uv", "build", "--wheel", "-q", "-o", str(target), folder, external=True)
-    else:
-        session.run_install("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(target), folder)
-    (wheel,) = target.glob("*.whl")
-    return str(wheel)
+    """Build a package's wheel, once in a run of nox, and return its path."""
+    if package not in WHEELS:
+        target = Path(".nox/wheels", package)
+        uv = session.venv_backend == "uv"
+        tool = ["uv", "build", "--wheel", "-o"] if uv else ["python", "-m", "pip", "wheel", "--no-deps", "-w"]
+        session.run_install(*tool, str(target), f"./{folder(package)}", external=uv, silent=True)
+        WHEELS[package] = f"./{max(target.glob('*.whl'), key=os.path.getmtime)}"
+    return WHEELS[package]
 
 
-def pytest(session: nox.Session, package: str, *options: str) -> None:
-    """Run the tests of one package against what is installed."""
-    folder = ROOT / PACKAGES[package]["folder"]
-    session.run("pytest", str(folder / "tests"), *options, *session.posargs, env=TEST_ENV)
+def run_pytest(session: nox.Session, *arguments: str, **environment: str) -> None:
+    """Run pytest; what follows -- on nox's command line is passed on."""
+    session.run("pytest", *arguments, *session.posargs, env=TEST_ENV | environment)
 
 
-def import_name(package: str) -> str:
-    """Return the module that a distribution brings."""
-    return "auscult." + ("core" if package == CORE else package.replace("-", "_"))
+def folder(package: str) -> str:
+    """Return a package's folder, relative to the root."""
+    return PACKAGES[package]["folder"]
+
+
+def pyproject(package: str | None = None) -> dict:
+    """Return the pyproject.toml of a package, or the root's."""
+    return nox.project.load_toml(ROOT / (folder(package) if package else ".") / "pyproject.toml")
+
+
+def group(name: str, package: str | None = None) -> tuple[str, ...]:
+    """Return a dependency group of a package, or of the root; none where it is not declared."""
+    table = pyproject(package)
+    return nox.project.dependency_groups(table, name) if name in table.get("dependency-groups", {}) else ()
+
+
+def used_marks(package: str) -> set[str]:
+    """Return the marks that a package's tests carry."""
+    sources = [path.read_text("utf-8") for path in Path(folder(package)).glob("tests/**/*.py")]
+    return set(re.findall(r"\bpytest\.mark\.(\w+)", "\n".join(sources)))
