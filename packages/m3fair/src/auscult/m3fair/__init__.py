@@ -1,5 +1,25 @@
-"""Multi-level, multi-sensitive-attribute reweighting and a disparity audit."""
+"""Multi-level, multi-sensitive-attribute reweighting (M3Fair, arXiv 2306.04118) and a disparity audit."""
 
+from typing import TYPE_CHECKING
+
+from auscult.core import lazy
 from auscult.m3fair._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from auscult.m3fair.attributes import Attribute as Attribute
+    from auscult.m3fair.audit import DisparityReport as DisparityReport
+    from auscult.m3fair.audit import audit as audit
+    from auscult.m3fair.audit import audit_table as audit_table
+    from auscult.m3fair.reweigher import Reweigher as Reweigher
+    from auscult.m3fair.table import CountTable as CountTable
+
+_NAMES = {
+    "Attribute": "attributes",
+    "CountTable": "table",
+    "DisparityReport": "audit",
+    "Reweigher": "reweigher",
+    "audit": "audit",
+    "audit_table": "audit",
+}
+__all__ = ["__version__", *_NAMES]
+__getattr__, __dir__ = lazy.attach(__name__, _NAMES)

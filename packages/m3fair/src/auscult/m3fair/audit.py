@@ -1,0 +1,412 @@
+"""The disparity audit: rates of every group, and each group against a reference, with intervals."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from auscult.core.errors import InputError
+from auscult.m3fair.attributes import Attribute, Cut, as_attributes
+from auscult.m3fair.coding import (
+    CodedColumns,
+    code_columns,
+    get_column,
+    joint_codes,
+    named_columns,
+    one_dimensional,
+)
+from auscult.m3fair.fitted import describe_cell
+from auscult.m3fair.groups import POOLED, Comparison, Group, Groups
+from auscult.m3fair.metrics.confusion import Confusion
+from auscult.m3fair.metrics.disparity import DISPARITIES
+from auscult.m3fair.metrics.ranking import auroc
+from auscult.m3fair.outcome import as_number, check_decision, choose_positive, unify_outcomes
+from auscult.m3fair.table import CountTable, check_weights
+
+GROUP_METRICS = ("selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy")
+GROUP_DISPARITIES = (
+    "statistical_parity_difference", "disparate_impact", "equal_opportunity_difference", "average_odds_difference",
+)  # fmt: skip
+SCHEMA = 1
+
+
+class Scores:
+    """Scores of rows with their attributes and label, gathered block by block."""
+
+    def __init__(self) -> None:
+        self._number: dict[tuple[Hashable, ...], int] = {}
+        self._blocks: list[tuple[npt.NDArray[Any], npt.NDArray[np.float64], npt.NDArray[np.float64] | None]] = []
+
+    def add(self, coded: CodedColumns, score: npt.NDArray[np.float64], weight: npt.NDArray[np.float64] | None) -> None:
+        """Add rows coded over the attributes and the label, their finite scores (n,) and prior weights (n,)."""
+        row, cells = joint_codes(coded.codes, coded.sizes)
+        keys = [tuple(values[code] for values, code in zip(coded.values, cell, strict=True)) for cell in cells.tolist()]
+        numbers = np.array([self._number.setdefault(key, len(self._number)) for key in keys], dtype=np.int32)
+        self._blocks.append((numbers[row], score, weight))
+
+    def arrays(
+        self, groups: Groups, positive: Hashable
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
+        """Return each row's combination number in ``groups``, whether it is positive, its score, its weight."""
+        place = {combination: p for p, combination in enumerate(groups.combinations)}
+        combination = np.array([place[key[:-1]] for key in self._number], dtype=np.intp)
+        is_positive = np.array([positive in (key[-1], as_number(key[-1])) for key in self._number], dtype=bool)
+        number = np.concatenate([block[0] for block in self._blocks])
+        weights = [block[2] for block in self._blocks if block[2] is not None]
+        return (
+            combination[number], is_positive[number], np.concatenate([block[1] for block in self._blocks]),
+            np.concatenate(weights) if weights else None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """What was measured in one group.
+
+    Parameters
+    ----------
+    group
+        Attribute -> value; empty for everyone. Missing is None.
+    n
+        Rows.
+    weight
+        Sum of the prior weights.
+    metrics
+        Name -> value, NaN where undefined.
+    intervals
+        Name -> (low, high).
+    """
+
+    group: Group
+    n: int
+    weight: float
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class DisparityResult:
+    """One disparity of a group against the reference group of the same attributes."""
+
+    comparison: Comparison
+    metric: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class DisparityReport:
+    """The result of :func:`audit`.
+
+    Parameters
+    ----------
+    n
+        Rows.
+    positive
+        The label's value that the rates count as positive.
+    label, decision
+        Names of the columns.
+    confidence
+        Nominal coverage of the intervals.
+    overall
+        What was measured on everyone.
+    groups
+        What was measured in each group, single attributes first.
+    comparisons
+        Each group, and everyone else pooled, against the reference.
+    warnings
+        What is undefined, small, or pooled with care.
+    """
+
+    n: int
+    positive: Hashable
+    label: str
+    decision: str
+    confidence: float
+    overall: GroupResult
+    groups: tuple[GroupResult, ...]
+    comparisons: tuple[DisparityResult, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def by_group(self) -> Any:
+        """A pandas frame: a row a group with n, and each metric with its bounds."""
+        import pandas as pd
+
+        rows = [
+            {"group": describe_cell(result.group), "n": result.n, **result.metrics}
+            | {
+                f"{name}_{end}": bound
+                for name, pair in result.intervals.items()
+                for end, bound in zip(("low", "high"), pair, strict=True)
+            }
+            for result in self.groups
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def disparities(self) -> Any:
+        """A pandas frame: attribute, group, reference, metric, value, low, high."""
+        import pandas as pd
+
+        rows = [
+            {**item.comparison.names(), "metric": item.metric, "value": item.value, "low": item.low, "high": item.high}
+            for item in self.comparisons
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the audit as plain values: the JSON of ``m3fair measure``; undefined is NaN (null in JSON)."""
+        return {
+            "schema": SCHEMA,
+            "n": self.n,
+            "positive": self.positive,
+            "label": self.label,
+            "decision": self.decision,
+            "confidence": self.confidence,
+            "overall": _group_dict(self.overall),
+            "groups": [_group_dict(result) for result in self.groups],
+            "disparities": [
+                {
+                    **item.comparison.to_dict(), "metric": item.metric, "value": item.value,
+                    "ci": [item.low, item.high],
+                }
+                for item in self.comparisons
+            ],
+            "warnings": list(self.warnings),
+        }  # fmt: skip
+
+
+def audit(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    sensitive_features: Any,
+    attributes: Sequence[Attribute | str] | Attribute | str | None = None,
+    y_score: Any = None,
+    sample_weight: Any = None,
+    positive: Hashable = None,
+    order: int = 2,
+    confidence: float = 0.95,
+    min_group: int = 10,
+) -> DisparityReport:
+    """Audit decisions by group.
+
+    Parameters
+    ----------
+    y_true, y_pred
+        (n,) labels and decisions, with the same two values.
+    sensitive_features
+        A frame, a mapping of arrays, or one array (n,).
+    attributes
+        Which of its columns to audit; :class:`Attribute` names the reference group (``privileged``) and cuts
+        numbers (``bins``). Default: all columns, each against its most frequent value.
+    y_score
+        (n,) scores, higher for positive; adds the AUROC.
+    sample_weight
+        (n,) prior weights; rates are weighted, intervals use the effective number of rows.
+    positive
+        The positive value; default 1 of 0 and 1, or true.
+    order
+        Groups are formed by every 1 to ``order`` attributes.
+    confidence
+        Nominal coverage of the intervals.
+    min_group
+        Groups with fewer rows get a warning.
+
+    Examples
+    --------
+    >>> report = audit([1, 0, 1, 0], [1, 0, 0, 0], sensitive_features={"sex": ["F", "F", "M", "M"]}, min_group=0)
+    >>> [result.metrics["selection_rate"] for result in report.groups]
+    [0.5, 0.0]
+    """
+    columns, names = named_columns(sensitive_features)
+    chosen = as_attributes(attributes) or as_attributes(names)
+    weight = None if sample_weight is None else check_weights(sample_weight)
+    data = {}
+    resolved = []
+    for attribute in chosen:
+        column = get_column(columns, attribute.name)
+        if attribute.bins is not None:
+            cut = Cut.learn(attribute, column, weight)
+            column = cut.apply(attribute.name, column)
+            attribute = Attribute(attribute.name, cut.privileged(attribute))
+        data[attribute.name] = column
+        resolved.append(attribute)
+    label = add_column(data, one_dimensional(y_true, "y_true"), "label")
+    decision = add_column(data, one_dimensional(y_pred, "y_pred"), "decision")
+    coded = code_columns(data, list(data))
+    scores = None
+    if y_score is not None:
+        scores = Scores()
+        scores.add(coded.take([*(a.name for a in resolved), label]), check_scores(y_score, len(coded)), weight)
+    return audit_table(
+        CountTable.count_codes(coded, weight), resolved, label=label, decision=decision, scores=scores,
+        positive=None if positive is None else str(positive), order=order, confidence=confidence, min_group=min_group,
+    )  # fmt: skip
+
+
+def audit_table(
+    table: CountTable,
+    attributes: Sequence[Attribute],
+    *,
+    label: str,
+    decision: str,
+    scores: Scores | None = None,
+    positive: str | None = None,
+    order: int = 2,
+    confidence: float = 0.95,
+    min_group: int = 10,
+) -> DisparityReport:
+    """Audit a count table over the attributes, the label and the decision: :func:`audit` without rows.
+
+    Parameters
+    ----------
+    table
+        Its columns are the attributes' names, ``label`` and ``decision``, in this order.
+    positive
+        The positive value as text.
+
+    The others are those of :func:`audit`.
+    """
+    if order < 1:
+        raise InputError(f"order={order}: groups are formed by at least 1 attribute")
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence={confidence}: give a number between 0 and 1, such as 0.95")
+    if table.n == 0:
+        raise InputError("there are no rows to audit")
+    table = unify_outcomes(table, label, decision)
+    label_values, decision_values = table.values[-2], table.values[-1]
+    chosen = choose_positive(label_values, positive, label)
+    check_decision(decision_values, label_values, decision, label)
+    groups = Groups.of(table, attributes)
+    cells = _confusion_cells(table, groups, chosen)
+    rows = None if scores is None else scores.arrays(groups, chosen)
+    notes: list[str] = []
+
+    def measure(group: Group, members: npt.NDArray[np.bool_]) -> GroupResult:
+        confusion = _pool(cells, members)
+        metrics = {name: float(confusion.rate(name)) for name in GROUP_METRICS}
+        bounds = {name: confusion.interval(name, confidence) for name in GROUP_METRICS}
+        intervals = {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+        if rows is not None:
+            combination, is_positive, score, weight = rows
+            there = members[combination]
+            area = auroc(
+                is_positive[there],
+                score[there],
+                None if weight is None else weight[there],
+                confidence=confidence,
+            )
+            metrics["auroc"], intervals["auroc"] = area.value, (area.low, area.high)
+        n = int(cells.count[members].sum())
+        undefined = [name for name, value in metrics.items() if np.isnan(value)]
+        if undefined:
+            notes.append(f"undefined in the group {describe_cell(group) or 'everyone'} (n={n}): {', '.join(undefined)}")
+        if group and n < min_group:
+            notes.append(f"the group {describe_cell(group)} has only {n} rows: its rates say little")
+        return GroupResult(group, n, float(confusion.weight.sum()), metrics, intervals)
+
+    overall = measure({}, np.ones(len(groups.cells), dtype=bool))
+    measured = [
+        measure(group, members)
+        for subset in groups.subsets(order)
+        for group, members in zip(*groups.of_subset(subset), strict=True)
+    ]
+    compared = []
+    for comparison in groups.comparisons(order):
+        if comparison.group is None and len(comparison.attributes) == 1:
+            notes.extend(_missing_note(comparison, groups, cells.count))
+        group, reference = (_pool(cells, members) for members in (comparison.members, comparison.reference_members))
+        undefined = []
+        for name in GROUP_DISPARITIES:
+            value = float(DISPARITIES[name].value(group, reference))
+            interval = DISPARITIES[name].interval
+            low, high = interval(group, reference, confidence) if interval else (np.nan, np.nan)
+            compared.append(DisparityResult(comparison, name, value, float(low), float(high)))
+            if not np.isfinite(value):
+                undefined.append(name)
+        if undefined:
+            names = comparison.names()
+            pair = f"{names['attribute']}, {names['group']} against {names['reference']}"
+            notes.append(f"undefined for {pair}: {', '.join(undefined)}")
+    for attribute, (largest, _) in zip(attributes, groups.references(), strict=True):
+        if attribute.privileged is None:
+            notes.append(
+                f"the attribute {attribute.name} has no reference value: its largest group, {largest}, is used"
+            )
+    return DisparityReport(
+        n=table.n, positive=chosen, label=label, decision=decision, confidence=confidence, overall=overall,
+        groups=tuple(measured), comparisons=tuple(compared), warnings=tuple(notes),
+    )  # fmt: skip
+
+
+def check_scores(scores: Any, n: int) -> npt.NDArray[np.float64]:
+    """Return scores as float64 (n,).
+
+    Raises
+    ------
+    InputError
+        For scores that are not numbers or not finite, and for another length.
+    """
+    try:
+        array = np.asarray(scores.to_numpy() if hasattr(scores, "to_numpy") else scores, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError("the scores are not all numbers: give one number a row") from None
+    if array.shape != (n,):
+        raise InputError(f"the scores have shape {array.shape} for {n} rows: give one number a row")
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
+        raise InputError(f"the score of row {bad[0]} is {array[bad[0]]} ({len(bad)} such): scores must be finite")
+    return array
+
+
+def add_column(data: dict[str, Any], column: Any, fallback: str) -> str:
+    """Add a column under its own name, or the fallback, changed until it is free; return the name."""
+    name = str(getattr(column, "name", None) or fallback)
+    while name in data:
+        name += "_"
+    data[name] = column
+    return name
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Statistics by combination, label and decision, (P, 2, 2), with 1 for positive."""
+
+    count: npt.NDArray[np.float64]
+    weight: npt.NDArray[np.float64]
+    squared: npt.NDArray[np.float64]
+
+
+def _confusion_cells(table: CountTable, groups: Groups, positive: Hashable) -> _Cells:
+    outcome = [
+        np.array([value == positive for value in values], dtype=np.intp)[table.codes[:, k]]
+        for k, values in ((-2, table.values[-2]), (-1, table.values[-1]))
+    ]
+    parts = [np.zeros((len(groups.cells), 2, 2)) for _ in range(3)]
+    for part, statistic in zip(parts, (table.count, table.weight, table.weight_squared), strict=True):
+        np.add.at(part, (groups.row, *outcome), statistic)
+    return _Cells(*parts)
+
+
+def _pool(cells: _Cells, members: npt.NDArray[np.bool_]) -> Confusion:
+    return Confusion(cells.weight[members].sum(axis=0), cells.squared[members].sum(axis=0))
+
+
+def _missing_note(comparison: Comparison, groups: Groups, count: npt.NDArray[np.float64]) -> list[str]:
+    (name,) = comparison.attributes
+    k = [attribute.name for attribute in groups.attributes].index(name)
+    missing = np.array([value is None for value in groups.values[k]])[groups.cells[:, k]]
+    n = int(count[missing].sum())
+    return [f"{n} rows without {name} are a group of their own, and part of '{POOLED}'"] if n else []
+
+
+def _group_dict(result: GroupResult) -> dict[str, Any]:
+    return {
+        "group": result.group, "n": result.n, "weight": result.weight, **result.metrics,
+        "ci": {name: list(bounds) for name, bounds in result.intervals.items()},
+    }  # fmt: skip

@@ -1,0 +1,229 @@
+"""Columns of CSV and parquet files, block by block, with sentences for what is wrong with a file.
+
+CSV fields stay text, so that groups are the values as they stand in the file; only an empty field is missing.
+Text is never evaluated.
+"""
+
+import bz2
+import csv
+import glob
+import gzip
+import io
+import lzma
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from auscult.core.errors import InputError
+
+BLOCK_BYTES = 1 << 24
+BLOCK_ROWS = 1 << 20
+_OPEN: dict[str, Callable[[Path], IO[bytes]]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}  # type: ignore[dict-item]
+_DELIMITER = {".csv": ",", ".tsv": "\t"}
+_BRACKETED = re.compile(r"\[\s*([^\s,\[\]]+)(?:(?:\s*,\s*|\s+)([^\s,\[\]]+))?\s*\]")
+
+
+def find_files(patterns: Sequence[str]) -> list[Path]:
+    """Return the files that names and glob patterns stand for, in the order given, each pattern's sorted.
+
+    Raises
+    ------
+    InputError
+        For a pattern without a file.
+    """
+    found = []
+    for pattern in patterns:
+        path = Path(pattern)
+        matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+        if not matches:
+            raise InputError(f"there is no file {pattern!r}: check the path or the pattern")
+        folders = [match for match in matches if match.is_dir()]
+        if folders:
+            raise InputError(
+                f"{str(folders[0])!r} is a folder: name its files, for example {str(folders[0] / '*.csv')!r}"
+            )
+        found.extend(matches)
+    return found
+
+
+def read_blocks(files: Sequence[Path], columns: Sequence[str]) -> Iterator[dict[str, pa.ChunkedArray]]:
+    """Yield the columns of files in row order, a block of rows at a time.
+
+    Parameters
+    ----------
+    files
+        ``.csv`` or ``.tsv`` (also ``.gz``, ``.xz``, ``.bz2``), ``.parquet``.
+    columns
+        The columns to read; duplicates are read once.
+
+    Raises
+    ------
+    InputError
+        For an unknown format, a missing column, bytes that are not UTF-8, rows of different lengths, a
+        truncated or empty file.
+    """
+    names = list(dict.fromkeys(columns))
+    for path in files:
+        suffixes = [suffix.lower() for suffix in path.suffixes]
+        packed = suffixes[-1] if suffixes and suffixes[-1] in _OPEN else None
+        kind = suffixes[-2] if packed and len(suffixes) > 1 else suffixes[-1] if suffixes else ""
+        if kind in _DELIMITER:
+            blocks = _read_csv(path, names, _DELIMITER[kind], _OPEN.get(packed or "", _open_plain))
+        elif kind in (".parquet", ".pq") and not packed:
+            blocks = _read_parquet(path, names)
+        else:
+            raise InputError(
+                f"{str(path)!r} has an unknown format: name it .csv, .tsv (also .gz, .xz, .bz2) or .parquet"
+            )
+        try:
+            yield from blocks
+        except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+            raise InputError(f"{str(path)!r} cannot be unpacked ({error}): it is truncated or damaged") from None
+        except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+            raise InputError(f"{str(path)!r} cannot be read: {_first_line(error)}") from None
+        except OSError as error:
+            raise InputError(f"{str(path)!r} cannot be read: {error.strerror or _first_line(error)}") from None
+
+
+def to_numbers(column: Any, name: str) -> npt.NDArray[np.float64]:
+    """Return a column (n,) of numbers or of their texts as float64; missing is NaN.
+
+    Raises
+    ------
+    InputError
+        For text that is not a number.
+    """
+    array = _plain(column)
+    if not pa.types.is_string(array.type) and not pa.types.is_large_string(array.type):
+        try:
+            return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise InputError(f"the column {name!r} holds {array.type}, not numbers") from None
+    array = pc.utf8_trim_whitespace(array)
+    try:
+        return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    except pa.ArrowInvalid:
+        return np.array([np.nan if text is None else _number(text, name) for text in array.to_pylist()])
+
+
+def to_scores(column: Any, name: str) -> npt.NDArray[np.float64]:
+    """Return a column of scores (n,): numbers, their texts, or class probabilities in brackets.
+
+    ``[0.2, 0.8]`` and ``[0.2 0.8]`` stand for the probability of the second class, ``[0.8]`` for itself.
+    Nothing is evaluated.
+
+    Raises
+    ------
+    InputError
+        For any other text, and for missing or infinite scores.
+    """
+    array = _plain(column)
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        texts = array.to_pylist()
+        if any(text is not None and text.lstrip().startswith("[") for text in texts):
+            scores = np.array([np.nan if text is None else _bracketed(text, name) for text in texts])
+        else:
+            scores = to_numbers(array, name)
+    else:
+        scores = to_numbers(array, name)
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise InputError(f"the column {name!r} has {len(bad)} missing or infinite scores: drop or fill these rows")
+    return scores
+
+
+def _bracketed(text: str, name: str) -> float:
+    match = _BRACKETED.fullmatch(text.strip())
+    if match is None:
+        return _number(text, name)
+    return [_number(part, name) for part in match.groups() if part is not None][-1]
+
+
+def _number(text: str, name: str) -> float:
+    if re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*nan\s*", text, re.ASCII | re.IGNORECASE):
+        return float(text)
+    shown = text if len(text) <= 40 else text[:40] + "..."
+    raise InputError(f"the column {name!r} holds {shown!r}, which is not a number: give numbers or '[p0, p1]'")
+
+
+def _plain(column: Any) -> Any:
+    array = column.to_arrow() if hasattr(column, "to_arrow") else column
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _open_plain(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _read_csv(
+    path: Path, columns: list[str], delimiter: str, opener: Callable[[Path], IO[bytes]]
+) -> Iterator[dict[str, pa.ChunkedArray]]:
+    with opener(path) as file:
+        try:
+            header = next(csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), delimiter=delimiter), None)
+        except UnicodeDecodeError:
+            raise _not_utf8(path, opener) from None
+    if not header:
+        raise InputError(f"{str(path)!r} is empty: it needs a header line and rows")
+    _check_columns(path, header, columns)
+    with opener(path) as file:
+        try:
+            reader = pyarrow.csv.open_csv(
+                file,
+                read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    include_columns=columns,
+                    column_types={name: pa.string() for name in columns},
+                    null_values=[""],
+                    strings_can_be_null=True,
+                ),
+            )
+            for batch in reader:
+                yield {name: pa.chunked_array([batch.column(name)]) for name in columns}
+        except pa.ArrowInvalid as error:
+            if "UTF8" in str(error):
+                raise _not_utf8(path, opener) from None
+            if "Empty CSV" in str(error):
+                return
+            raise
+
+
+def _read_parquet(path: Path, columns: list[str]) -> Iterator[dict[str, pa.ChunkedArray]]:
+    with pq.ParquetFile(path) as file:
+        _check_columns(path, file.schema_arrow.names, columns)
+        for batch in file.iter_batches(BLOCK_ROWS, columns=columns):
+            yield {name: pa.chunked_array([batch.column(name)]) for name in columns}
+
+
+def _check_columns(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in there:
+            raise InputError(f"{str(path)!r} has no column {name!r}; it has {', '.join(map(repr, there))}")
+        if list(there).count(name) > 1:
+            raise InputError(f"{str(path)!r} has several columns called {name!r}: rename all but one")
+
+
+def _not_utf8(path: Path, opener: Callable[[Path], IO[bytes]]) -> InputError:
+    with opener(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                return InputError(f"{str(path)!r} is not UTF-8: byte 0x{byte:02x} in line {number}; save it as UTF-8")
+    return InputError(f"{str(path)!r} is not UTF-8: save it as UTF-8")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

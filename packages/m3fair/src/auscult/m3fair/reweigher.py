@@ -1,0 +1,294 @@
+"""The estimator: fit factors on training rows, compute the weights of rows."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+import narwhals as nw
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from auscult.core.errors import InputError
+from auscult.m3fair.attributes import Attribute, Cut, as_attributes
+from auscult.m3fair.coding import (
+    CodedColumns,
+    code_columns,
+    get_column,
+    in_type_of,
+    joint_codes,
+    named_columns,
+    one_dimensional,
+)
+from auscult.m3fair.fitted import Fitted, describe_cell, diagnose
+from auscult.m3fair.table import CountTable, check_weights
+from auscult.m3fair.weights import MODES, Mode, Scheme, factors
+
+
+class Reweigher(BaseEstimator):  # type: ignore[misc]
+    """Sample weights that make the label independent of sensitive attributes in the training data.
+
+    Parameters
+    ----------
+    attributes
+        Column names or :class:`~auscult.m3fair.attributes.Attribute`; ``None`` takes every column of
+        ``sensitive_features``.
+    mode
+        ``"level"``: M3Fair's score groups (paper). ``"intersection"``: every combination of values.
+        ``"sequential"``: one attribute after another (the paper's baseline). Ours: ``"marginal"``,
+        ``"lattice"``, ``"geometric"``; see :func:`auscult.m3fair.weights.factors`.
+    order
+        Mode ``lattice``: balance all subsets of this many attributes.
+    importance
+        Mode ``geometric``: attribute name -> lambda in [0, 1], 1 where not named.
+    smoothing
+        Prior strength kappa that shrinks small groups to the overall label rate (ours; 0 is Reweighing).
+    strength
+        alpha in [0, 1]: w = v ((1 - alpha) + alpha r) (ours; 1 is Reweighing).
+    clip
+        Lowest and highest factor allowed.
+    normalize
+        ``"sum"`` rescales the weights to keep the total prior weight, ``"mean"`` to an average of 1 a row
+        over the fitted rows, ``None`` leaves them.
+    empty
+        What to do about combinations of group and label that never occur: ``"warn"``, ``"ignore"``,
+        ``"raise"``.
+    unseen
+        Rows to weigh whose combination was not fitted: ``"raise"``, or ``"one"`` for a factor of 1.
+    min_cell
+        Cells with fewer rows are listed in the diagnostics.
+
+    Attributes
+    ----------
+    factors_ : pandas.DataFrame
+        A row per combination and label: the values, ``count``, ``weight`` (sum of v), ``group``, ``factor``.
+    table_ : CountTable
+        What was counted; its last column is the label.
+    classes_ : tuple
+        The label's values.
+    levels_ : dict
+        Mode ``level``: the level that each attribute got.
+    diagnostics_ : Diagnostics
+
+    Notes
+    -----
+    Equal label rates in training data do not imply equal predictions: audit the model.
+
+    References
+    ----------
+    Zhu et al., M3Fair, arXiv 2306.04118 (2023); Kamiran and Calders, Data preprocessing techniques for
+    classification without discrimination (2012).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({"sex": ["F", "F", "F", "M", "M", "M"]})
+    >>> died = [0, 0, 1, 0, 1, 1]
+    >>> Reweigher(["sex"]).fit_weights(rows, died).round(2).tolist()
+    [0.75, 0.75, 1.5, 1.5, 0.75, 0.75]
+    """
+
+    def __init__(
+        self,
+        attributes: Sequence[Attribute | str] | Attribute | str | None = None,
+        *,
+        mode: Mode = "level",
+        order: int = 1,
+        importance: Mapping[str, float] | None = None,
+        smoothing: float = 0.0,
+        strength: float = 1.0,
+        clip: tuple[float, float] | None = None,
+        normalize: Literal["sum", "mean"] | None = None,
+        empty: Literal["warn", "ignore", "raise"] = "warn",
+        unseen: Literal["raise", "one"] = "raise",
+        min_cell: int = 10,
+    ) -> None:
+        self.attributes = attributes
+        self.mode = mode
+        self.order = order
+        self.importance = importance
+        self.smoothing = smoothing
+        self.strength = strength
+        self.clip = clip
+        self.normalize = normalize
+        self.empty = empty
+        self.unseen = unseen
+        self.min_cell = min_cell
+
+    def fit(self, X: Any, y: Any, *, sensitive_features: Any = None, sample_weight: Any = None) -> Self:
+        """Learn the factors from training rows.
+
+        Parameters
+        ----------
+        X
+            A frame that holds the sensitive columns; used where ``sensitive_features`` is None.
+        y
+            Labels (n,); two or more classes.
+        sensitive_features
+            A frame, a mapping of arrays, or one array (n,) of a single attribute.
+        sample_weight
+            Prior weights v (n,), finite and not negative; 1 by default.
+        """
+        coded, weight = self._code(X, y, sensitive_features, sample_weight, learn=True)
+        self._fit_table(CountTable.count_codes(coded, weight))
+        return self
+
+    def fit_table(self, table: CountTable) -> Self:
+        """Learn the factors from a count table whose last column is the label; bins must be applied before."""
+        attributes = as_attributes(self.attributes) or as_attributes(table.columns[:-1])
+        absent = [a.name for a in attributes if a.name not in table.columns[:-1]]
+        if absent:
+            raise InputError(f"the table has no column {absent[0]!r}; it has {list(table.columns)}")
+        self._check_parameters(attributes)
+        self.cuts_: dict[str, Cut] = {}
+        self.attributes_ = attributes
+        self._fit_table(table.marginal([*(a.name for a in attributes), table.columns[-1]]))
+        return self
+
+    def compute_weights(self, X: Any, y: Any, *, sensitive_features: Any = None, sample_weight: Any = None) -> Any:
+        """Return w = v r of rows, as float64 in ``y``'s own type (index included).
+
+        Raises
+        ------
+        InputError
+            For a combination or label that was not fitted, unless ``unseen="one"``.
+        """
+        check_is_fitted(self, "fitted_")
+        coded, weight = self._code(X, y, sensitive_features, sample_weight, learn=False)
+        return _like(y, X, sensitive_features, self.fitted_.weigh(coded, weight, self.unseen))
+
+    def fit_weights(self, X: Any, y: Any, *, sensitive_features: Any = None, sample_weight: Any = None) -> Any:
+        """Fit, and return the weights of the same rows: one pass over the columns."""
+        coded, weight = self._code(X, y, sensitive_features, sample_weight, learn=True)
+        self._fit_table(CountTable.count_codes(coded, weight))
+        return _like(y, X, sensitive_features, self.fitted_.weigh(coded, weight, self.unseen))
+
+    def _check_parameters(self, attributes: Sequence[Attribute]) -> None:
+        if not attributes:
+            raise InputError("there is no sensitive attribute: name at least one")
+        if self.mode not in MODES:
+            raise InputError(f"mode={self.mode!r} is unknown: choose one of {', '.join(MODES)}")
+        if not (np.isfinite(self.smoothing) and self.smoothing >= 0):
+            raise InputError(f"smoothing={self.smoothing!r}: give a finite number of at least 0")
+        if self.smoothing and self.mode in ("marginal", "lattice"):
+            raise InputError(f"mode {self.mode!r} fits its margins exactly and takes no smoothing: set smoothing=0")
+        if not 0 <= self.strength <= 1:
+            raise InputError(f"strength={self.strength!r}: give a number from 0 (prior weights) to 1 (Reweighing)")
+        if self.clip is not None and not 0 <= self.clip[0] <= self.clip[1]:
+            raise InputError(f"clip={self.clip!r}: give a lowest and a highest factor, 0 <= lowest <= highest")
+        if self.mode == "lattice" and not 1 <= self.order <= len(attributes):
+            raise InputError(f"order={self.order!r}: give a whole number from 1 to the {len(attributes)} attributes")
+        for name, power in (self.importance or {}).items():
+            if name not in [a.name for a in attributes] or not 0 <= power <= 1:
+                raise InputError(f"importance {name!r}: {power!r}: name an attribute and a number from 0 to 1")
+        for option, value, known in (
+            ("empty", self.empty, ("warn", "ignore", "raise")),
+            ("unseen", self.unseen, ("raise", "one")),
+            ("normalize", self.normalize, (None, "sum", "mean")),
+        ):
+            if value not in known:
+                raise InputError(f"{option}={value!r} is unknown: choose one of {known}")
+
+    def _code(
+        self, X: Any, y: Any, sensitive_features: Any, sample_weight: Any, *, learn: bool
+    ) -> tuple[CodedColumns, npt.NDArray[np.float64] | None]:
+        """Return the attributes and the label (last) as codes, and the prior weights."""
+        columns, names = named_columns(X if sensitive_features is None else sensitive_features)
+        label = one_dimensional(y, "y")
+        weight = None if sample_weight is None else check_weights(sample_weight)
+        if len(label) == 0:
+            raise InputError("there are no rows: give at least one")
+        if weight is not None and len(weight) != len(label):
+            raise InputError(f"there are {len(weight)} weights for {len(label)} rows: give one weight a row")
+        if learn:
+            self.attributes_ = as_attributes(self.attributes) or as_attributes(names)
+            self._check_parameters(self.attributes_)
+            self.cuts_ = {
+                a.name: Cut.learn(a, get_column(columns, a.name), weight)
+                for a in self.attributes_
+                if a.bins is not None
+            }
+        chosen = {a.name: get_column(columns, a.name) for a in self.attributes_}
+        chosen |= {name: cut.apply(name, chosen[name]) for name, cut in self.cuts_.items()}
+        label_name = (label.name if isinstance(label, nw.Series) else None) or "label"
+        while label_name in chosen:
+            label_name += "_label"
+        return code_columns({**chosen, label_name: label}, [*chosen, label_name]), weight
+
+    def _fit_table(self, table: CountTable) -> None:
+        """Fit on a table over the attributes, in order, and the label."""
+        for k, attribute in enumerate(self.attributes_):
+            if None in table.values[k] and attribute.missing != "category":
+                missing = table.codes[:, k] == table.values[k].index(None)
+                if attribute.missing == "error":
+                    raise InputError(
+                        f"the attribute {attribute.name!r} is missing in {table.count[missing].sum()} of {table.n} "
+                        "rows: fill it in, or use missing='category' or 'drop'"
+                    )
+                table = table.keep(~missing)
+            if all(value is None for value in table.values[k]):
+                raise InputError(f"the attribute {attribute.name!r} has no value at all: leave it out or fill it in")
+        if table.total_weight == 0:
+            raise InputError("the prior weights are all 0: give at least one row some weight")
+        if None in table.values[-1]:
+            raise InputError(f"the label {table.columns[-1]!r} has missing values: drop these rows")
+        attributes = tuple(
+            replace(a, privileged=self.cuts_[a.name].privileged(a)) if a.name in self.cuts_ else a
+            for a in self.attributes_
+        )
+        row, cells = joint_codes(list(table.codes[:, :-1].T), [len(values) for values in table.values[:-1]])
+        combinations = [tuple(table.values[k][code] for k, code in enumerate(cell)) for cell in cells.tolist()]
+        shape = len(cells), len(table.values[-1])
+        count, mass, squared = np.zeros(shape, dtype=np.int64), np.zeros(shape), np.zeros(shape)
+        where = row, table.codes[:, -1]
+        count[where], mass[where], squared[where] = table.count, table.weight, table.weight_squared
+        scheme = Scheme.build(attributes, table.values[:-1]) if self.mode == "level" else None
+        groups = np.arange(len(cells)) if scheme is None else scheme.groups(combinations)
+        factor = factors(
+            mass, cells, mode=self.mode, groups=groups, order=self.order, smoothing=self.smoothing,
+            importance=[(self.importance or {}).get(a.name, 1.0) for a in attributes],
+        )  # fmt: skip
+        factor = (1 - self.strength) + self.strength * factor
+        if self.clip is not None:
+            factor = np.clip(factor, *self.clip)
+        if self.normalize is not None:
+            wanted = mass.sum() if self.normalize == "sum" else count.sum()
+            factor = factor * (wanted / np.nansum(mass * factor))
+        self.fitted_ = Fitted(attributes, table, combinations, cells, count, mass, squared, groups, factor, scheme)
+        self.table_ = table
+        self.classes_ = table.values[-1]
+        self.levels_ = {} if scheme is None else dict(zip(table.columns[:-1], scheme.levels, strict=True))
+        self.factors_ = self.fitted_.to_frame()
+        self.diagnostics_ = diagnose(self.fitted_, self.min_cell)
+        self._warn()
+
+    def _warn(self) -> None:
+        found = self.diagnostics_
+        for merged in found.collisions:
+            levels = ", ".join(f"{name} {level}" for name, level in self.levels_.items())
+            warnings.warn(
+                f"the levels ({levels}) give different groups the same score and so merge them: "
+                f"{'; '.join(map(describe_cell, merged))}. Levels whose sums differ, such as 1, 2, 4, keep them apart.",
+                stacklevel=4,
+            )
+        if found.empty_cells and self.empty != "ignore" and not self.smoothing:
+            names = "; ".join(map(describe_cell, found.empty_cells[:5]))
+            text = (
+                f"{len(found.empty_cells)} combinations of group and label never occur ({names}): their factor is "
+                f"undefined and {found.lost_mass:.6g} of the total weight {found.total_weight:.6g} is lost; "
+                "smoothing or fewer groups avoid it"
+            )
+            if self.empty == "raise":
+                raise InputError(text)
+            warnings.warn(text, stacklevel=4)
+
+
+def _like(y: Any, X: Any, sensitive_features: Any, weights: npt.NDArray[np.float64]) -> Any:
+    """Return weights in the type of the first of these that belongs to a data frame library."""
+    for source in (y, sensitive_features, X):
+        result = in_type_of(source, weights, "weight")
+        if result is not weights:
+            return result
+    return weights
