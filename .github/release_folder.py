@@ -18,9 +18,7 @@ def main(tag: str) -> None:
     version_file = folder / project["tool"]["hatch"]["version"]["path"]
     version = re.search(r'^__version__ = "(.+)"$', version_file.read_text("utf-8"), re.MULTILINE)[1]
     if tagged != version:
-        sys.exit(
-            f"{tag!r} differs from {distribution}'s version file, which says {version!r}: correct one of them"
-        )
+        sys.exit(f"{tag!r} differs from {distribution}'s version file, which says {version!r}: correct one of them")
     print(packages[distribution]["folder"])
 
 

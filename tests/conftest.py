@@ -62,8 +62,7 @@ def tracked_files():
     return [
         path
         for path in ROOT.rglob("*")
-        if path.is_file()
-        and not any(Path(part).match(i) for part in path.relative_to(ROOT).parts for i in ignored)
+        if path.is_file() and not any(Path(part).match(i) for part in path.relative_to(ROOT).parts for i in ignored)
     ]
 
 
@@ -73,9 +72,10 @@ FILES = tracked_files()
 def pytest_generate_tests(metafunc):
     if "package" in metafunc.fixturenames:
         metafunc.parametrize("package", PACKAGES, ids=[package.name for package in PACKAGES])
-    if "readme" in metafunc.fixturenames:
+    if "page" in metafunc.fixturenames:
         readmes = [ROOT / "README.md", *(package.folder / "README.md" for package in PACKAGES)]
-        metafunc.parametrize("readme", readmes, ids=[str(path.relative_to(ROOT)) for path in readmes])
+        pages = [*readmes, *sorted((ROOT / "docs").rglob("*.md"))]
+        metafunc.parametrize("page", pages, ids=[path.relative_to(ROOT).as_posix() for path in pages])
 
 
 @pytest.fixture(scope="session")

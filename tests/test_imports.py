@@ -42,9 +42,7 @@ def find_imports(source, module):
 def find_faults(source, module, part, *, torch):
     """Return the imports of a module that the architecture forbids."""
     last = module.split(".")[-1]
-    own_torch = (
-        torch or last == "torch" or module.startswith(("auscult.core.kernels.", "auscult.core.testing."))
-    )
+    own_torch = torch or last == "torch" or module.startswith(("auscult.core.kernels.", "auscult.core.testing."))
     faults = []
     for name, at_top in find_imports(source, module):
         top, _, rest = name.partition(".")
@@ -74,9 +72,7 @@ def test_nothing_imports_or_requires_torchvision(root, files, packages):
     ]
     assert tested
     assert not found
-    assert not [
-        item for package in packages for item in package.requirements if item.startswith("torchvision")
-    ]
+    assert not [item for package in packages for item in package.requirements if item.startswith("torchvision")]
 
 
 @pytest.mark.parametrize(

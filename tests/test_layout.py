@@ -28,8 +28,7 @@ def test_the_namespace_is_nobody_s(root):
 
 def test_the_list_of_packages_is_the_folders(root, packages):
     on_disk = {
-        path.parent
-        for path in [*root.glob("shared-core/pyproject.toml"), *root.glob("packages/*/pyproject.toml")]
+        path.parent for path in [*root.glob("shared-core/pyproject.toml"), *root.glob("packages/*/pyproject.toml")]
     }
     assert {package.folder for package in packages} == on_disk
     assert packages[0].name == "auscult-core"
@@ -41,9 +40,7 @@ def test_mypy_knows_every_package(root, packages, settings):
 
 
 def test_each_distribution_has_its_one_part_and_its_papers(root, package):
-    assert [path.name for path in package.source.parent.iterdir() if path.name != "__pycache__"] == [
-        package.part
-    ]
+    assert [path.name for path in package.source.parent.iterdir() if path.name != "__pycache__"] == [package.part]
     assert (package.source / "__init__.py").is_file()
     assert (package.source / "py.typed").is_file()
     assert (package.folder / "LICENSE").read_text("utf-8") == (root / "LICENSE").read_text("utf-8")

@@ -1,6 +1,6 @@
-"""Every command of every README is run.
+"""Every command of every README and of the documentation is run.
 
-A README writes commands in fenced ``bash`` blocks and Python in fenced ``python`` blocks. The blocks run from
+A page writes commands in fenced ``bash`` blocks and Python in fenced ``python`` blocks. The blocks run from
 top to bottom in one empty folder, each in a process of its own, so a block may use the files of an earlier
 one but not its variables. Lines of a ``bash`` block that make an environment, install something or start nox
 are left out: whoever runs this test has done that. Other fences (``text``, ``csv``, ``json``, ``toml``,
@@ -25,9 +25,9 @@ def commands(script):
     return "".join(line for line in script.splitlines(keepends=True) if not LEFT_OUT.match(line))
 
 
-def test_readme_runs(readme, tmp_path):
+def test_page_runs(page, tmp_path):
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for language, block in FENCE.findall(readme.read_text("utf-8")):
+    for language, block in FENCE.findall(page.read_text("utf-8")):
         if language == "bash":
             command = ["bash", "-euo", "pipefail", "-c", commands(block)]
         elif language == "python":
@@ -38,21 +38,22 @@ def test_readme_runs(readme, tmp_path):
         assert finished.returncode == 0, f"{block}\n{finished.stdout}\n{finished.stderr}"
 
 
-def test_readme_has_no_code_that_escapes(readme):
-    text = readme.read_text("utf-8")
+def test_page_has_no_code_that_escapes(page):
+    text = page.read_text("utf-8")
     blocks = FENCE.findall(text)
     assert {language for language, _ in blocks} <= {"bash", "python", *SHOWN_ONLY}
     rest = FENCE.sub("", text)
     assert "```" not in rest
+    # A directive of mkdocs is indented too, but follows its first line without a blank one.
     assert not re.findall(r"(?<=\n\n) {4}.+", rest)
     for language, block in blocks:
         continued = [line for line in block.splitlines() if LEFT_OUT.match(line) and line.endswith("\\")]
         assert language != "bash" or not continued
 
 
-def test_links_of_a_readme_lead_somewhere(readme):
-    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", readme.read_text("utf-8"))
-    assert not [target for target in targets if not (readme.parent / target).exists()]
+def test_links_of_a_page_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text("utf-8"))
+    assert not [target for target in targets if not (page.parent / target).exists()]
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,7 @@ def test_sessions_named_anywhere_exist(root, files, sessions, packages):
 
 
 def test_every_mark_is_run_by_a_session(noxfile, settings):
-    assigned = {
-        ast.unparse(node.targets[0]): node.value for node in noxfile.body if isinstance(node, ast.Assign)
-    }
+    assigned = {ast.unparse(node.targets[0]): node.value for node in noxfile.body if isinstance(node, ast.Assign)}
     declared = {line.split(":")[0] for line in settings["pytest"]["ini_options"]["markers"]}
     assert declared == ast.literal_eval(assigned["EXTRA_MARKS"]) | {"gpu"}
 
