@@ -1,0 +1,58 @@
+"""Opening a data set by name."""
+
+import difflib
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+from auscult.core.data.cohort import Cohort
+from auscult.core.errors import InputError
+
+# Name -> module with ``load(path: Path | None, **options) -> Cohort``.
+READERS = {"tjh": "auscult.core.data.tjh"}
+
+
+def load_cohort(spec: str, **options: Any) -> Cohort:
+    """Return the data set that ``spec`` names.
+
+    Parameters
+    ----------
+    spec
+        ``"tjh"``: the bundled Tongji Hospital COVID-19 cohort, 361 patients.
+        ``"tjh:FILE"``: the same from one of the original workbooks (needs the extra ``xlsx``).
+    **options
+        Passed to the reader: ``sheet="375"`` or ``sheet="110"`` for ``tjh``.
+
+    Returns
+    -------
+    Cohort
+
+    Raises
+    ------
+    InputError
+        Where the name, an option or the file is not what the reader knows.
+
+    Examples
+    --------
+    >>> load_cohort("tjh")
+    Cohort(361 records, 361 subjects, 1704 steps, 73 features)
+    >>> load_cohort("tjh", sheet="110")
+    Cohort(110 records, 110 subjects, 391 steps, 3 features)
+    """
+    name, colon, path = spec.partition(":")
+    if name not in READERS:
+        near = difflib.get_close_matches(name.lower(), READERS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"there is no data set {name!r}; {hint}known are: {', '.join(sorted(READERS))}")
+    if colon and not path:
+        raise InputError(f"{spec!r} names no file after the colon: give {name}:FILE, or {name} alone")
+    load = importlib.import_module(READERS[name]).load
+    file = Path(path).expanduser() if path else None
+    try:
+        inspect.signature(load).bind(file, **options)
+    except TypeError as error:
+        known = ", ".join(list(inspect.signature(load).parameters)[1:])
+        raise InputError(f"the reader of {name!r} {error}; its options are: {known}") from None
+    cohort: Cohort = load(file, **options)
+    return cohort

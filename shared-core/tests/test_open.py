@@ -1,0 +1,54 @@
+import doctest
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import auscult.core.data as data
+from auscult.core.data import load_cohort
+from auscult.core.data.open import READERS
+from auscult.core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        ("tjj", {}, "there is no data set 'tjj'; did you mean 'tjh'[?] known are: tjh"),
+        ("TJH", {}, "did you mean 'tjh'[?]"),
+        ("mimic4:/data", {}, "there is no data set 'mimic4'; known are: tjh"),
+        ("", {}, "there is no data set ''"),
+        ("tjh:", {}, "names no file after the colon"),
+        ("tjh", {"fold": 1}, "the reader of 'tjh' got an unexpected keyword argument 'fold'; its options are: sheet"),
+        ("tjh", {"path": "x"}, "the reader of 'tjh' multiple values for argument 'path'"),
+        ("tjh", {"sheet": "361"}, "TJH has no sheet '361': use '375' or '110'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_opened_is_one_sentence(spec, options, message):
+    with pytest.raises(InputError, match=message) as error:
+        load_cohort(spec, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_every_reader_that_is_listed_exists():
+    for module in READERS.values():
+        assert callable(importlib.import_module(module).load)
+
+
+def test_every_public_name_resolves():
+    assert {name: getattr(data, name).__name__ for name in data.__all__} == {name: name for name in data.__all__}
+
+
+def test_importing_the_data_layer_loads_no_frame_library():
+    program = (
+        "import sys, auscult.core.data as data; data.Cohort, data.split_subjects, data.describe, data.load_cohort; "
+        "print([m for m in ('pandas', 'pyarrow', 'sklearn', 'openpyxl', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["__init__", "cohort", "feature", "open", "ragged", "splits", "summary", "tjh"])
+def test_the_examples_run(module):
+    name = "auscult.core.data" if module == "__init__" else f"auscult.core.data.{module}"
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
