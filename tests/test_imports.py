@@ -45,8 +45,8 @@ def find_faults(source, module, part, *, torch):
     own_torch = torch or last == "torch" or module.startswith(("auscult.core.kernels.", "auscult.core.testing."))
     faults = []
     for name, at_top in find_imports(source, module):
-        top, _, rest = name.partition(".")
-        wrong_arrow = top == "auscult" and rest.split(".")[0] not in ("core", part)
+        top, *rest = name.split(".")
+        wrong_arrow = top == "auscult" and bool(rest) and rest[0] not in ("core", part)
         wrong_triton = top == "triton" and last != "_triton"
         wrong_torch = top == "torch" and at_top and not own_torch
         if wrong_arrow or wrong_triton or wrong_torch or top == "torchvision":
@@ -106,6 +106,7 @@ def test_a_forbidden_import_is_found(module, source, fault):
             "auscult.m3fair.cli",
             "import auscult.core.errors\nfrom auscult.core import cli\nfrom .table import x",
         ),
+        ("auscult.core.device", "import auscult\nauscult.__path__"),
         ("auscult.m3fair.cli", "def f():\n    import torch"),
         ("auscult.m3fair.cli", "if TYPE_CHECKING:\n    import torch"),
         ("auscult.m3fair.torch", "import torch"),
