@@ -127,8 +127,8 @@ class Cut:
     def labels(self) -> tuple[str, ...]:
         """The groups' names, in increasing order."""
         texts = [f"{edge:.6g}" for edge in self.edges]
-        inner = [f"({low}, {high}]" for low, high in pairwise(texts)]
-        return (f"<= {texts[0]}", *inner, f"> {texts[-1]}")
+        inner = [f"{low} to {high}" for low, high in pairwise(texts)]
+        return (f"up to {texts[0]}", *inner, f"above {texts[-1]}")
 
     def apply(self, name: str, column: Any) -> npt.NDArray[Any]:
         """Return the group name of each number (n,), None where it is missing."""

@@ -1,0 +1,108 @@
+"""Plots of an audit as matplotlib axes: the same in a notebook and in the HTML report."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from auscult.core.report import PALETTE
+from auscult.m3fair.audit import DisparityReport
+from auscult.m3fair.fitted import describe_cell
+from auscult.m3fair.metrics.disparity import DISPARITIES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LINE_HEIGHT = 0.36
+
+
+def plot_rates(
+    reports: Mapping[str, DisparityReport], metric: str, *, order: int = 1, ax: "Axes | None" = None
+) -> "Axes":
+    """Plot a metric of every group with its interval, one colour a report.
+
+    Parameters
+    ----------
+    reports
+        Name -> audit over the same groups, such as before and after.
+    metric
+        One of the audit's group metrics.
+    order
+        Groups of up to this many attributes.
+    ax
+        Where to draw; a new figure by default.
+    """
+    series = {
+        name: {
+            describe_cell(result.group) or "everyone": (result.metrics[metric], *result.intervals[metric])
+            for result in (report.overall, *report.groups)
+            if len(result.group) <= order
+        }
+        for name, report in reports.items()
+    }
+    ax = _dots(series, ax)
+    ax.set_xlabel(metric.replace("_", " "))
+    return ax
+
+
+def plot_disparities(
+    reports: Mapping[str, DisparityReport], metric: str, *, order: int = 1, ax: "Axes | None" = None
+) -> "Axes":
+    """Plot a disparity of every group against its reference, one colour a report; the line is no disparity.
+
+    Parameters are those of :func:`plot_rates`; ratios are drawn on a logarithmic scale.
+    """
+    series: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for name, report in reports.items():
+        series[name] = {}
+        for item in report.comparisons:
+            if item.metric == metric and item.comparison.group is not None and len(item.comparison.attributes) <= order:
+                names = item.comparison.names()
+                row = f"{names['attribute']}: {names['group']} against {names['reference']}"
+                series[name][row] = (item.value, item.low, item.high)
+    neutral = DISPARITIES[metric].neutral
+    ax = _dots(series, ax)
+    if neutral == 1:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:.3g}")
+        ax.xaxis.set_minor_formatter("{x:.3g}")
+    ax.axvline(neutral, color=PALETTE[6], linewidth=1, linestyle=":")
+    ax.set_xlabel(metric.replace("_", " "))
+    return ax
+
+
+def plot_factors(factors: Any, label: str, *, ax: "Axes | None" = None) -> "Axes":
+    """Plot the factor of every combination and label of a fitted ``Reweigher.factors_``."""
+    names = list(factors.columns[: list(factors.columns).index(label)])
+    rows = [
+        (describe_cell(dict(zip([*names, label], values, strict=True))), factor)
+        for *values, factor in factors[[*names, label, "factor"]].itertuples(index=False, name=None)
+    ]
+    ax = _dots({"factor": {row: (factor, np.nan, np.nan) for row, factor in rows}}, ax)
+    ax.axvline(1, color=PALETTE[6], linewidth=1, linestyle=":")
+    ax.set_xlabel("factor of the prior weight")
+    return ax
+
+
+def _dots(series: Mapping[str, Mapping[str, tuple[float, float, float]]], ax: "Axes | None") -> "Axes":
+    """Draw named rows of points with intervals; a row a name, the series beside each other within it."""
+    rows = list(dict.fromkeys(row for values in series.values() for row in values))
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7.2, 1.0 + _LINE_HEIGHT * len(rows)), layout="constrained")
+        ax = figure.subplots()
+    spread = np.linspace(-0.16, 0.16, len(series)) if len(series) > 1 else [0.0]
+    for (name, values), shift, colour, marker in zip(series.items(), spread, PALETTE, "osD^v<>", strict=False):
+        place = [rows.index(row) + shift for row in values]
+        value, low, high = np.array(list(values.values()), dtype=float).reshape(-1, 3).T
+        reach = np.nan_to_num(np.array([value - low, high - value]), nan=0.0, posinf=0.0).clip(min=0)
+        ax.errorbar(value, place, xerr=reach, fmt=marker, color=colour, markersize=5, elinewidth=1.5, label=name)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.grid(axis="x", color="#dddddd", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    if len(series) > 1:
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(series), frameon=False)
+    return ax
