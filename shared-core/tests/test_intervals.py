@@ -1,5 +1,6 @@
 """Intervals against independent formulas, against simulation, and by their invariances."""
 
+import doctest
 import itertools
 import json
 import math
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats.contingency import relative_risk
 
+from auscult.core import intervals
 from auscult.core.errors import InputError
 from auscult.core.intervals import (
     Interval,
@@ -32,6 +34,10 @@ from auscult.core.intervals import (
 rates = st.floats(0, 1)
 sizes = st.floats(0.5, 1e6)
 repeatable = settings(deadline=None, derandomize=True, max_examples=200)
+
+
+def test_the_examples_of_the_documentation_hold():
+    assert doctest.testmod(intervals).failed == 0
 
 
 def coverage(bounds, truth):

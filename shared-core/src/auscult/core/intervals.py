@@ -150,9 +150,7 @@ def mover(
     return (total - np.sqrt(below))[()], (total + np.sqrt(above))[()]
 
 
-def newcombe(
-    p1: ArrayLike, n1: ArrayLike, p2: ArrayLike, n2: ArrayLike, *, confidence: float = 0.95
-) -> Bounds:
+def newcombe(p1: ArrayLike, n1: ArrayLike, p2: ArrayLike, n2: ArrayLike, *, confidence: float = 0.95) -> Bounds:
     """Return Newcombe's hybrid score interval of ``p1 - p2``, two independent rates.
 
     Parameters
@@ -175,9 +173,7 @@ def newcombe(
     >>> print(f"{low:.4f} {high:.4f}")
     0.0524 0.3339
     """
-    (low1, high1), (low2, high2) = (
-        wilson_proportion(p, n, confidence=confidence) for p, n in ((p1, n1), (p2, n2))
-    )
+    (low1, high1), (low2, high2) = (wilson_proportion(p, n, confidence=confidence) for p, n in ((p1, n1), (p2, n2)))
     return mover([p1, p2], [low1, low2], [high1, high2], [1, -1])
 
 
@@ -328,8 +324,7 @@ def percentile_bounds(replicates: ArrayLike, *, confidence: float = 0.95) -> Bou
     m = np.count_nonzero(~np.isnan(ordered), axis=0)
     k = np.maximum(np.floor((m + 1) * (1 - confidence) / 2 + 1e-9).astype(np.intp), 1)
     low, high = (
-        np.take_along_axis(ordered, np.asarray(np.clip(i, 0, None))[np.newaxis], axis=0)[0]
-        for i in (k - 1, m - k)
+        np.take_along_axis(ordered, np.asarray(np.clip(i, 0, None))[np.newaxis], axis=0)[0] for i in (k - 1, m - k)
     )
     return low[()], high[()]
 
@@ -390,6 +385,16 @@ def benjamini_hochberg(p: ArrayLike) -> FloatArray:
     return _adjusted(p, adjust)
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether one value is a missing one: None, NaN, or pandas' NaT and NA."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas.NA has no truth value
+        return True
+    except ValueError:  # nor has an array, which is not one value
+        return False
+
+
 def _normal_quantile(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise InputError(f"confidence is {confidence}, but it must lie between 0 and 1: 0.95 is usual")
@@ -400,9 +405,7 @@ def _rate(proportion: ArrayLike, n: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Return a rate and its size as arrays; what lies outside [0, 1] by rounding alone is brought back."""
     p, size = np.asarray(proportion, dtype=np.float64), np.asarray(n, dtype=np.float64)
     if np.any(size < 0):
-        raise InputError(
-            f"a sample size of {np.nanmin(size):g} is negative: pass counts or weights from 0 up"
-        )
+        raise InputError(f"a sample size of {np.nanmin(size):g} is negative: pass counts or weights from 0 up")
     wrong = (p < -1e-9) | (p > 1 + 1e-9)
     if np.any(wrong):
         worst = p[wrong].flat[0]
@@ -412,9 +415,7 @@ def _rate(proportion: ArrayLike, n: ArrayLike) -> tuple[FloatArray, FloatArray]:
 
 def _mover_ratio(p1: FloatArray, n1: FloatArray, p2: FloatArray, n2: FloatArray, confidence: float) -> Bounds:
     """Return Donner and Zou's interval of p1 / p2: the ratios r where MOVER's bounds of p1 - r p2 are 0."""
-    (low1, high1), (low2, high2) = (
-        wilson_proportion(p, n, confidence=confidence) for p, n in ((p1, n1), (p2, n2))
-    )
+    (low1, high1), (low2, high2) = (wilson_proportion(p, n, confidence=confidence) for p, n in ((p1, n1), (p2, n2)))
     product = p1 * p2
     with np.errstate(divide="ignore", invalid="ignore"):
         above, below = low1 * (2 * p1 - low1), high2 * (2 * p2 - high2)
@@ -432,7 +433,7 @@ def _rows_by_subject(subjects: int | ArrayLike) -> tuple[NDArray[np.intp], ...]:
     labels = np.arange(subjects) if isinstance(subjects, (int, np.integer)) else np.asarray(subjects)
     if labels.ndim != 1 or not len(labels):
         raise InputError(f"subjects of shape {labels.shape}: pass one subject for each of at least one row")
-    missing = [_is_missing(label) for label in labels] if labels.dtype.kind in "OfmM" else []
+    missing = [is_missing(label) for label in labels] if labels.dtype.kind in "OfmM" else []
     if any(missing):
         raise InputError(f"row {missing.index(True)} has no subject: give it one or leave the row out")
     try:
@@ -440,13 +441,6 @@ def _rows_by_subject(subjects: int | ArrayLike) -> tuple[NDArray[np.intp], ...]:
     except TypeError:
         raise InputError("subjects mix types that have no order: make them all text or all numbers") from None
     return np.argsort(subject, kind="stable"), np.cumsum(sizes) - sizes, sizes
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # pandas.NA has no truth value
-        return True
 
 
 def _adjusted(p: ArrayLike, adjust: Callable[[FloatArray], FloatArray]) -> FloatArray:
