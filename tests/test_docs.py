@@ -1,6 +1,7 @@
 """The documentation's pages and its table of contents agree; `nox -s docs` checks the rest."""
 
 import re
+import runpy
 
 import numpy as np
 import pytest
@@ -43,6 +44,12 @@ def test_what_is_built_has_a_reference(root, packages, core):
 def test_reading_needs_no_network(config):
     assert config["theme"]["font"] is False
     assert not {"extra_css", "extra_javascript"} & set(config)
+
+
+def test_roles_of_docstrings_are_shown_as_code(root):
+    hooks = runpy.run_path(str(root / "docs/hooks.py"))
+    html = "<p>see :func:<code>audit</code> and :class:<code>~auscult.core.errors.InputError</code></p>"
+    assert hooks["on_page_content"](html) == "<p>see <code>audit</code> and <code>InputError</code></p>"
 
 
 def test_every_decision_is_in_the_list(root):
