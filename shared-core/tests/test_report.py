@@ -135,13 +135,19 @@ def test_any_table_gives_the_same_cells():
     data = {"mode": ["a", "b"], "n": [1, 2]}
     expected = cells(Report("t").table([{"mode": "a", "n": 1}, {"mode": "b", "n": 2}]))
     frame = pd.DataFrame(data)
-    for table in (frame, frame.set_index("mode"), frame.iloc[[0, 1]], pa.table(data)):
+    picked = frame.iloc[[1, 0]].sort_values("mode")
+    for table in (frame, frame.set_index("mode"), frame.set_index(pd.Index([7, 3])), picked, pa.table(data)):
         assert cells(Report("t").table(table)) == expected
 
 
 def test_a_polars_frame_is_a_table():
-    polars = pytest.importorskip("polars")
+    polars = pytest.importorskip("polars", reason="Polars is not among the test requirements of the core")
     assert cells(Report("t").table(polars.DataFrame({"mode": ["a"], "n": [1]})))[:2] == (["mode", "n", "a"], ["1"])
+
+
+def test_an_unnamed_index_of_text_becomes_the_first_column():
+    heads, values, _ = cells(Report("t").table(pd.DataFrame({"n": [1, 2]}, index=["a", "b"])))
+    assert (heads, values) == (["", "n", "a", "b"], ["1", "2"])
 
 
 def test_an_index_of_several_levels_becomes_columns():

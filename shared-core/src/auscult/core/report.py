@@ -177,7 +177,8 @@ def _columns(rows: Any) -> tuple[list[str], list[list[Any]]]:
     if hasattr(rows, "itertuples"):
         index, names = rows.index, [_column_name(name) for name in rows.columns]
         records: Iterable[tuple[Any, ...]] = rows.itertuples(index=False, name=None)
-        if type(index).__name__ != "RangeIndex" or index.name is not None:
+        row_numbers = index.nlevels == 1 and index.name is None and index.dtype.kind in "iu"
+        if not row_numbers:
             names = [_column_name(name) for name in index.names] + names
             labels = (label if index.nlevels > 1 else (label,) for label in index)
             records = (label + record for label, record in zip(labels, records, strict=True))
