@@ -9,20 +9,13 @@ import numpy.typing as npt
 
 from auscult.core.errors import InputError
 from auscult.m3fair.attributes import Attribute, Cut, as_attributes
-from auscult.m3fair.coding import (
-    CodedColumns,
-    code_columns,
-    get_column,
-    joint_codes,
-    named_columns,
-    one_dimensional,
-)
+from auscult.m3fair.cells import ConfusionCells
+from auscult.m3fair.coding import code_columns, get_column, named_columns, one_dimensional
 from auscult.m3fair.fitted import describe_cell
-from auscult.m3fair.groups import POOLED, Comparison, Group, Groups
-from auscult.m3fair.metrics.confusion import Confusion
+from auscult.m3fair.groups import POOLED, Comparison, Group
 from auscult.m3fair.metrics.disparity import DISPARITIES
 from auscult.m3fair.metrics.ranking import auroc
-from auscult.m3fair.outcome import as_number, check_decision, choose_positive, unify_outcomes
+from auscult.m3fair.rows import Rows
 from auscult.m3fair.table import CountTable, check_weights
 
 GROUP_METRICS = ("selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy")
@@ -30,35 +23,6 @@ GROUP_DISPARITIES = (
     "statistical_parity_difference", "disparate_impact", "equal_opportunity_difference", "average_odds_difference",
 )  # fmt: skip
 SCHEMA = 1
-
-
-class Scores:
-    """Scores of rows with their attributes and label, gathered block by block."""
-
-    def __init__(self) -> None:
-        self._number: dict[tuple[Hashable, ...], int] = {}
-        self._blocks: list[tuple[npt.NDArray[Any], npt.NDArray[np.float64], npt.NDArray[np.float64] | None]] = []
-
-    def add(self, coded: CodedColumns, score: npt.NDArray[np.float64], weight: npt.NDArray[np.float64] | None) -> None:
-        """Add rows coded over the attributes and the label, their finite scores (n,) and prior weights (n,)."""
-        row, cells = joint_codes(coded.codes, coded.sizes)
-        keys = [tuple(values[code] for values, code in zip(coded.values, cell, strict=True)) for cell in cells.tolist()]
-        numbers = np.array([self._number.setdefault(key, len(self._number)) for key in keys], dtype=np.int32)
-        self._blocks.append((numbers[row], score, weight))
-
-    def arrays(
-        self, groups: Groups, positive: Hashable
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
-        """Return each row's combination number in ``groups``, whether it is positive, its score, its weight."""
-        place = {combination: p for p, combination in enumerate(groups.combinations)}
-        combination = np.array([place[key[:-1]] for key in self._number], dtype=np.intp)
-        is_positive = np.array([positive in (key[-1], as_number(key[-1])) for key in self._number], dtype=bool)
-        number = np.concatenate([block[0] for block in self._blocks])
-        weights = [block[2] for block in self._blocks if block[2] is not None]
-        return (
-            combination[number], is_positive[number], np.concatenate([block[1] for block in self._blocks]),
-            np.concatenate(weights) if weights else None,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -239,12 +203,12 @@ def audit(
     label = add_column(data, one_dimensional(y_true, "y_true"), "label")
     decision = add_column(data, one_dimensional(y_pred, "y_pred"), "decision")
     coded = code_columns(data, list(data))
-    scores = None
+    rows = None
     if y_score is not None:
-        scores = Scores()
-        scores.add(coded.take([*(a.name for a in resolved), label]), check_scores(y_score, len(coded)), weight)
+        rows = Rows()
+        rows.add(coded, score=check_scores(y_score, len(coded)), weight=weight)
     return audit_table(
-        CountTable.count_codes(coded, weight), resolved, label=label, decision=decision, scores=scores,
+        CountTable.count_codes(coded, weight), resolved, label=label, decision=decision, rows=rows,
         positive=None if positive is None else str(positive), order=order, confidence=confidence, min_group=min_group,
     )  # fmt: skip
 
@@ -255,7 +219,7 @@ def audit_table(
     *,
     label: str,
     decision: str,
-    scores: Scores | None = None,
+    rows: Rows | None = None,
     positive: str | None = None,
     order: int = 2,
     confidence: float = 0.95,
@@ -267,6 +231,8 @@ def audit_table(
     ----------
     table
         Its columns are the attributes' names, ``label`` and ``decision``, in this order.
+    rows
+        The same rows one by one, for the AUROC.
     positive
         The positive value as text.
 
@@ -276,33 +242,24 @@ def audit_table(
         raise InputError(f"order={order}: groups are formed by at least 1 attribute")
     if not 0 < confidence < 1:
         raise InputError(f"confidence={confidence}: give a number between 0 and 1, such as 0.95")
-    if table.n == 0:
-        raise InputError("there are no rows to audit")
-    table = unify_outcomes(table, label, decision)
-    label_values, decision_values = table.values[-2], table.values[-1]
-    chosen = choose_positive(label_values, positive, label)
-    check_decision(decision_values, label_values, decision, label)
-    groups = Groups.of(table, attributes)
-    cells = _confusion_cells(table, groups, chosen)
-    rows = None if scores is None else scores.arrays(groups, chosen)
+    cells = ConfusionCells.of(table, attributes, label=label, decision=decision, positive=positive)
+    groups = cells.groups
+    single = None if rows is None else rows.arrays(groups, cells.positive)
     notes: list[str] = []
 
     def measure(group: Group, members: npt.NDArray[np.bool_]) -> GroupResult:
-        confusion = _pool(cells, members)
+        confusion = cells.pool(members)
         metrics = {name: float(confusion.rate(name)) for name in GROUP_METRICS}
         bounds = {name: confusion.interval(name, confidence) for name in GROUP_METRICS}
         intervals = {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
-        if rows is not None:
-            combination, is_positive, score, weight = rows
-            there = members[combination]
+        if single is not None and single.score is not None:
+            there = members[single.combination]
             area = auroc(
-                is_positive[there],
-                score[there],
-                None if weight is None else weight[there],
+                single.label[there], single.score[there], None if single.weight is None else single.weight[there],
                 confidence=confidence,
-            )
+            )  # fmt: skip
             metrics["auroc"], intervals["auroc"] = area.value, (area.low, area.high)
-        n = int(cells.count[members].sum())
+        n = cells.n(members)
         undefined = [name for name, value in metrics.items() if np.isnan(value)]
         if undefined:
             notes.append(f"undefined in the group {describe_cell(group) or 'everyone'} (n={n}): {', '.join(undefined)}")
@@ -319,8 +276,8 @@ def audit_table(
     compared = []
     for comparison in groups.comparisons(order):
         if comparison.group is None and len(comparison.attributes) == 1:
-            notes.extend(_missing_note(comparison, groups, cells.count))
-        group, reference = (_pool(cells, members) for members in (comparison.members, comparison.reference_members))
+            notes.extend(_missing_note(comparison, cells))
+        group, reference = (cells.pool(members) for members in (comparison.members, comparison.reference_members))
         undefined = []
         for name in GROUP_DISPARITIES:
             value = float(DISPARITIES[name].value(group, reference))
@@ -339,7 +296,7 @@ def audit_table(
                 f"the attribute {attribute.name} has no reference value: its largest group, {largest}, is used"
             )
     return DisparityReport(
-        n=table.n, positive=chosen, label=label, decision=decision, confidence=confidence, overall=overall,
+        n=table.n, positive=cells.positive, label=label, decision=decision, confidence=confidence, overall=overall,
         groups=tuple(measured), comparisons=tuple(compared), warnings=tuple(notes),
     )  # fmt: skip
 
@@ -373,35 +330,11 @@ def add_column(data: dict[str, Any], column: Any, fallback: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """Statistics by combination, label and decision, (P, 2, 2), with 1 for positive."""
-
-    count: npt.NDArray[np.float64]
-    weight: npt.NDArray[np.float64]
-    squared: npt.NDArray[np.float64]
-
-
-def _confusion_cells(table: CountTable, groups: Groups, positive: Hashable) -> _Cells:
-    outcome = [
-        np.array([value == positive for value in values], dtype=np.intp)[table.codes[:, k]]
-        for k, values in ((-2, table.values[-2]), (-1, table.values[-1]))
-    ]
-    parts = [np.zeros((len(groups.cells), 2, 2)) for _ in range(3)]
-    for part, statistic in zip(parts, (table.count, table.weight, table.weight_squared), strict=True):
-        np.add.at(part, (groups.row, *outcome), statistic)
-    return _Cells(*parts)
-
-
-def _pool(cells: _Cells, members: npt.NDArray[np.bool_]) -> Confusion:
-    return Confusion(cells.weight[members].sum(axis=0), cells.squared[members].sum(axis=0))
-
-
-def _missing_note(comparison: Comparison, groups: Groups, count: npt.NDArray[np.float64]) -> list[str]:
-    (name,) = comparison.attributes
+def _missing_note(comparison: Comparison, cells: ConfusionCells) -> list[str]:
+    (name,), groups = comparison.attributes, cells.groups
     k = [attribute.name for attribute in groups.attributes].index(name)
     missing = np.array([value is None for value in groups.values[k]])[groups.cells[:, k]]
-    n = int(count[missing].sum())
+    n = cells.n(missing)
     return [f"{n} rows without {name} are a group of their own, and part of '{POOLED}'"] if n else []
 
 

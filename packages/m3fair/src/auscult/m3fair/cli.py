@@ -128,9 +128,10 @@ def measure(
 ) -> None:
     """Audit decisions: rates of every group, and each group against the reference."""
     from auscult.m3fair import reading
-    from auscult.m3fair.audit import Scores, audit_table
+    from auscult.m3fair.audit import audit_table
     from auscult.m3fair.coding import code_columns
     from auscult.m3fair.outcome import unify_outcomes
+    from auscult.m3fair.rows import Rows
     from auscult.m3fair.table import CountTable
 
     parsed = [parse_sensitive(text) for text in sensitive]
@@ -140,19 +141,19 @@ def measure(
         raise InputError(f"the column {score!r} is given as --score and as --sensitive: use it once")
     paths = reading.find_files(files)
     keys = [*names, label, pred]
-    counted, scores = CountTable.empty(keys), Scores() if score else None
+    counted, rows = CountTable.empty(keys), Rows() if score else None
     for block in reading.read_blocks(paths, [*keys, *(name for name in (score, weight) if name)]):
         prior = reading.to_numbers(block[weight], weight) if weight else None
         part = CountTable.count_rows(block, keys, weight=prior)
         counted += part
-        if scores is not None and score is not None:
-            scores.add(code_columns(block, [*names, label]), reading.to_scores(block[score], score), prior)
+        if rows is not None and score is not None:
+            rows.add(code_columns(block, keys), score=reading.to_scores(block[score], score), weight=prior)
     if counted.n == 0:
         raise InputError(f"{files[0]!r} has no rows: give at least one")
     counted = unify_outcomes(counted, label, pred)
     report = audit_table(
         counted, [resolve_reference(attribute, counted) for attribute in parsed], label=label, decision=pred,
-        scores=scores, positive=positive, order=order, confidence=confidence, min_group=min_group,
+        rows=rows, positive=positive, order=order, confidence=confidence, min_group=min_group,
     )  # fmt: skip
     if as_json:
         cli.print_json(report.to_dict())

@@ -1,0 +1,89 @@
+"""Rows gathered block by block, for what a count table cannot tell: ranking by a score, repeated persons."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from auscult.core.errors import InputError
+from auscult.m3fair.coding import CodedColumns, ColumnCoder, joint_codes
+from auscult.m3fair.groups import Groups
+from auscult.m3fair.metrics.confusion import Array
+from auscult.m3fair.outcome import as_number
+
+
+@dataclass(frozen=True)
+class RowArrays:
+    """Rows as arrays.
+
+    Parameters
+    ----------
+    combination
+        (n,) the number of each row's combination of attribute values.
+    label, decision
+        (n,) whether they are positive.
+    score, weight
+        (n,) or None.
+    cluster
+        (n,) numbers from 0, equal for rows of one person, or None.
+    """
+
+    combination: npt.NDArray[np.int32]
+    label: npt.NDArray[np.bool_]
+    decision: npt.NDArray[np.bool_]
+    score: Array | None
+    weight: Array | None
+    cluster: npt.NDArray[np.integer[Any]] | None
+
+
+class Rows:
+    """Rows of an audit with their attributes, label and decision; scores, weights and clusters where wanted."""
+
+    def __init__(self) -> None:
+        self._number: dict[tuple[Hashable, ...], int] = {}
+        self._clusters = ColumnCoder()
+        self._blocks: list[tuple[npt.NDArray[Any] | None, ...]] = []
+
+    def add(
+        self, coded: CodedColumns, *, score: Array | None = None, weight: Array | None = None, cluster: Any = None
+    ) -> None:
+        """Add a block of rows; all blocks have the same parts.
+
+        Parameters
+        ----------
+        coded
+            n rows, coded over the attributes, the label and the decision.
+        score, weight
+            (n,) checked: finite, and not negative weights.
+        cluster
+            (n,) array, narwhals series or Arrow array: which rows are one person's.
+
+        Raises
+        ------
+        InputError
+            For clusters of another length and missing ones.
+        """
+        row, cells = joint_codes(coded.codes, coded.sizes)
+        keys = [tuple(values[code] for values, code in zip(coded.values, cell, strict=True)) for cell in cells.tolist()]
+        numbers = np.array([self._number.setdefault(key, len(self._number)) for key in keys], dtype=np.int32)
+        if cluster is not None:
+            if len(cluster) != len(coded):
+                raise InputError(f"there are {len(cluster)} clusters for {len(coded)} rows: give one a row")
+            cluster = self._clusters.encode(cluster)
+            if None in self._clusters.positions:
+                raise InputError("some rows have no cluster: fill them in or drop these rows")
+        self._blocks.append((numbers[row], score, weight, cluster))
+
+    def arrays(self, groups: Groups, positive: Hashable) -> RowArrays:
+        """Return all rows, with the combinations numbered as in ``groups`` and outcomes compared to ``positive``."""
+        place = {combination: p for p, combination in enumerate(groups.combinations)}
+        combination = np.array([place[key[:-2]] for key in self._number], dtype=np.int32)
+        label, decision = (
+            np.array([positive in (key[k], as_number(key[k])) for key in self._number], dtype=bool) for k in (-2, -1)
+        )
+        number, score, weight, cluster = (
+            None if parts[0] is None else np.concatenate(parts) for parts in zip(*self._blocks, strict=True)
+        )
+        return RowArrays(combination[number], label[number], decision[number], score, weight, cluster)
