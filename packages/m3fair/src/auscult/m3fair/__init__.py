@@ -10,16 +10,22 @@ if TYPE_CHECKING:
     from auscult.m3fair.audit import DisparityReport as DisparityReport
     from auscult.m3fair.audit import audit as audit
     from auscult.m3fair.audit import audit_table as audit_table
+    from auscult.m3fair.classifier import ReweightedClassifier as ReweightedClassifier
     from auscult.m3fair.reweigher import Reweigher as Reweigher
+    from auscult.m3fair.scorers import disparity_scorer as disparity_scorer
+    from auscult.m3fair.scorers import worst_disparity as worst_disparity
     from auscult.m3fair.table import CountTable as CountTable
 
 _NAMES = {
     "Attribute": "attributes",
     "CountTable": "table",
     "DisparityReport": "audit",
+    "ReweightedClassifier": "classifier",
     "Reweigher": "reweigher",
     "audit": "audit",
     "audit_table": "audit",
+    "disparity_scorer": "scorers",
+    "worst_disparity": "scorers",
 }
 __all__ = ["__version__", *_NAMES]
 __getattr__, __dir__ = lazy.attach(__name__, _NAMES)

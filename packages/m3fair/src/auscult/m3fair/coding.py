@@ -108,8 +108,8 @@ def code_columns(data: Any, names: Sequence[str]) -> CodedColumns:
 def named_columns(data: Any) -> tuple[Any, list[str]]:
     """Return data as a frame or a mapping from name to array, and its column names.
 
-    One array or series (n,) becomes one column with its own name, or ``x0``; an array (n, K) becomes
-    ``x0`` to ``x{K-1}``.
+    One array or series (n,) becomes one column with its own name, or ``x0``; an array (n, K), or a frame
+    whose names are no text, becomes ``x0`` to ``x{K-1}``.
 
     Raises
     ------
@@ -120,7 +120,10 @@ def named_columns(data: Any) -> tuple[Any, list[str]]:
         return data, [str(name) for name in data]
     native = nw.from_native(data, allow_series=True, pass_through=True)
     if isinstance(native, nw.DataFrame):
-        return data, list(native.columns)
+        names = list(native.columns)
+        if names and not any(isinstance(name, str) for name in names):
+            return {f"x{k}": native[:, k] for k in range(len(names))}, [f"x{k}" for k in range(len(names))]
+        return data, names
     if isinstance(native, nw.LazyFrame):
         raise InputError(
             "a lazy frame has no rows yet: count it with CountTable.count_rows(frame, columns) and use fit_table, "

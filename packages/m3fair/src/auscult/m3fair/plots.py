@@ -50,7 +50,7 @@ def plot_disparities(
 ) -> "Axes":
     """Plot a disparity of every group against its reference, one colour a report; the line is no disparity.
 
-    Parameters are those of :func:`plot_rates`; ratios are drawn on a logarithmic scale.
+    Ratios are drawn on a logarithmic scale. The parameters are those of :func:`plot_rates`.
     """
     series: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, report in reports.items():
@@ -90,7 +90,7 @@ def _dots(series: Mapping[str, Mapping[str, tuple[float, float, float]]], ax: "A
     if ax is None:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7.2, 1.0 + _LINE_HEIGHT * len(rows)), layout="constrained")
+        figure = Figure(figsize=(6.0, 1.0 + _LINE_HEIGHT * len(rows)), layout="constrained")
         ax = figure.subplots()
     spread = np.linspace(-0.16, 0.16, len(series)) if len(series) > 1 else [0.0]
     for (name, values), shift, colour, marker in zip(series.items(), spread, PALETTE, "osD^v<>", strict=False):
@@ -98,7 +98,7 @@ def _dots(series: Mapping[str, Mapping[str, tuple[float, float, float]]], ax: "A
         value, low, high = np.array(list(values.values()), dtype=float).reshape(-1, 3).T
         reach = np.nan_to_num(np.array([value - low, high - value]), nan=0.0, posinf=0.0).clip(min=0)
         ax.errorbar(value, place, xerr=reach, fmt=marker, color=colour, markersize=5, elinewidth=1.5, label=name)
-    ax.set_yticks(range(len(rows)), rows)
+    ax.set_yticks(range(len(rows)), rows, parse_math=False)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(axis="x", color="#dddddd", linewidth=0.7)
     ax.set_axisbelow(True)

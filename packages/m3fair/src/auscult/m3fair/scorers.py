@@ -1,0 +1,75 @@
+"""Disparities as scikit-learn scores: to select models by, or to watch in a cross-validation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import make_scorer
+
+from auscult.core.errors import InputError
+from auscult.m3fair.attributes import Attribute
+from auscult.m3fair.audit import audit
+from auscult.m3fair.metrics.disparity import DISPARITIES
+
+
+def worst_disparity(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    sensitive_features: Any,
+    metric: str = "statistical_parity_difference",
+    attributes: Sequence[Attribute | str] | Attribute | str | None = None,
+    order: int = 1,
+    sample_weight: Any = None,
+) -> float:
+    """Return the largest distance of a disparity from no disparity, over all groups.
+
+    For a difference that is its absolute value; for a ratio r it is 1 - min(r, 1 / r). NaN when no group has a
+    defined value.
+
+    Parameters
+    ----------
+    metric
+        One of the audit's disparities.
+
+    The others are those of :func:`auscult.m3fair.audit`.
+
+    Examples
+    --------
+    >>> worst_disparity([1, 0, 1, 0], [1, 1, 1, 0], sensitive_features={"sex": ["F", "F", "M", "M"]})
+    0.5
+    """
+    report = audit(
+        y_true, y_pred, sensitive_features=sensitive_features, attributes=attributes, order=order,
+        sample_weight=sample_weight, min_group=0,
+    )  # fmt: skip
+    values = np.array([item.value for item in report.comparisons if item.metric == metric])
+    if metric not in {item.metric for item in report.comparisons} and report.comparisons:
+        known = sorted({item.metric for item in report.comparisons})
+        raise InputError(f"metric={metric!r} is unknown: choose one of {', '.join(known)}")
+    if DISPARITIES[metric].neutral == 1:
+        with np.errstate(divide="ignore"):
+            values = 1 - np.minimum(values, 1 / values)
+    defined = np.abs(values[~np.isnan(values)])
+    return float(defined.max()) if len(defined) else float("nan")
+
+
+def disparity_scorer(
+    metric: str = "statistical_parity_difference",
+    *,
+    attributes: Sequence[Attribute | str] | Attribute | str | None = None,
+    order: int = 1,
+) -> Any:
+    """Return a scorer of minus :func:`worst_disparity`: greater is better.
+
+    With metadata routing on, ``sensitive_features`` reaches it through ``cross_validate(..., params=...)`` or
+    ``GridSearchCV.fit``; the request is set already.
+    """
+    if metric not in DISPARITIES:
+        raise InputError(f"metric={metric!r} is unknown: choose one of {', '.join(DISPARITIES)}")
+    scorer = make_scorer(worst_disparity, greater_is_better=False, metric=metric, attributes=attributes, order=order)
+    from sklearn import get_config
+
+    if get_config()["enable_metadata_routing"]:
+        scorer = scorer.set_score_request(sensitive_features=True)
+    return scorer
