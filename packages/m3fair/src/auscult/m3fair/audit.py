@@ -227,6 +227,8 @@ def audit_table(
 ) -> DisparityReport:
     """Audit a count table over the attributes, the label and the decision: :func:`audit` without rows.
 
+    Parameters that are not explained here are those of :func:`audit`.
+
     Parameters
     ----------
     table
@@ -235,8 +237,6 @@ def audit_table(
         The same rows one by one, for the AUROC.
     positive
         The positive value as text.
-
-    The others are those of :func:`audit`.
     """
     if order < 1:
         raise InputError(f"order={order}: groups are formed by at least 1 attribute")

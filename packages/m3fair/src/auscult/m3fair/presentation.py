@@ -53,12 +53,15 @@ def disparity_rows(
 
 def print_report(report: DisparityReport) -> None:
     """Print an audit as tables."""
+    import sys
+
     from rich.console import Console
     from rich.table import Table
 
     from auscult.core.formatting import format_value
 
-    console = Console()
+    # A pipe or a file has no width of its own; folding at 80 columns would make the tables hard to read.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
     title = f"{report.n} rows; positive: {report.label} = {report.positive}; decision: {report.decision}"
     for caption, rows in (
         (title, group_rows(report)),
@@ -71,4 +74,4 @@ def print_report(report: DisparityReport) -> None:
             table.add_row(*(value if isinstance(value, str) else format_value(value) for value in row.values()))
         console.print(table)
     for warning in report.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        print(f"warning: {warning}", file=sys.stderr)

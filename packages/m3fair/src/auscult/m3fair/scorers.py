@@ -25,14 +25,12 @@ def worst_disparity(
     """Return the largest distance of a disparity from no disparity, over all groups.
 
     For a difference that is its absolute value; for a ratio r it is 1 - min(r, 1 / r). NaN when no group has a
-    defined value.
+    defined value. Parameters that are not explained here are those of :func:`auscult.m3fair.audit`.
 
     Parameters
     ----------
     metric
         One of the audit's disparities.
-
-    The others are those of :func:`auscult.m3fair.audit`.
 
     Examples
     --------
