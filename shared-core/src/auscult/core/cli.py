@@ -5,15 +5,16 @@ anywhere as an :class:`~auscult.core.errors.AuscultError`, becomes one sentence 
 """
 
 import json
-import math
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from typing import NoReturn
 
 import typer
 
+from auscult.core.canonical import finite
 from auscult.core.errors import AuscultError
+
+__all__ = ["command", "finite", "print_json", "run"]
 
 
 def command(name: str, version: str, summary: str) -> typer.Typer:
@@ -63,24 +64,45 @@ def command(name: str, version: str, summary: str) -> typer.Typer:
     return app
 
 
-def run(app: Callable[[], Any]) -> None:
-    """Run a command; an :class:`AuscultError` is printed as one sentence and sets the exit code."""
+def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and end the process; whatever was wrong is one sentence on stderr.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted.
+
+    Parameters
+    ----------
+    app
+        From :func:`command`.
+    arguments
+        In place of the process's own.
+    """
     try:
-        app()
+        code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except AuscultError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
         # The reader of our stdout has gone; a second failure while Python flushes it would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         place = f" {str(error.filename)!r}" if error.filename else ""
-        print(f"error: the system refused{place}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(f"the system refused{place}: {error.strerror or error}", 1)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        # A usage error of Click, which Typer brings along in some versions and depends on in others.
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)
+            sys.exit(2)
+        context = getattr(error, "ctx", None)
+        hint = f"'{context.command_path} --help'" if context else "--help"
+        _fail(f"{error.format_message().rstrip('.')} (see {hint})", getattr(error, "exit_code", 2))
+    if code == 130:  # what Typer makes of a KeyboardInterrupt
+        _fail("interrupted", 130)
+    sys.exit(code if type(code) is int else 0)
 
 
 def print_json(value: object) -> None:
@@ -88,16 +110,6 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(finite(value), ensure_ascii=False, allow_nan=False))
 
 
-def finite(value: Any) -> Any:
-    """Return a JSON-ready copy: numpy scalars and arrays as plain ones, NaN and infinities as None."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if hasattr(value, "tolist"):
-        return finite(value.tolist())
-    return str(value)
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
