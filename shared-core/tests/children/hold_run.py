@@ -1,0 +1,14 @@
+"""Open a run as its driver, say so, and stay until stdin ends: hold_run.py FOLDER [fork]."""
+
+import os
+import sys
+
+from auscult.core.runs import RunStore
+
+with RunStore.open(sys.argv[1], config={}) as run:
+    run.put("first", {"value": 1})
+    if "fork" in sys.argv:
+        os.fork()  # parent and child both go on to wait; the test kills the parent
+    print("ready", flush=True)
+    sys.stdin.read()
+    os._exit(0)
