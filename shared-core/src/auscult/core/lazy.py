@@ -18,8 +18,12 @@ def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], obje
     package
         The package's ``__name__``.
     names
-        Public name -> submodule (relative, without a dot) that defines it.
+        Public name -> submodule (relative, without a dot) that defines it. No name may be a submodule's: importing
+        that submodule would put the module in the name's place.
     """
+    shadowed = names.keys() & set(names.values())
+    if shadowed:
+        raise ValueError(f"{package} cannot offer {sorted(shadowed)}: a submodule has the same name")
 
     def __getattr__(name: str) -> object:
         if name not in names:

@@ -7,10 +7,11 @@ from auscult.m3fair._version import __version__
 
 if TYPE_CHECKING:
     from auscult.m3fair.attributes import Attribute as Attribute
-    from auscult.m3fair.audit import DisparityReport as DisparityReport
-    from auscult.m3fair.audit import audit as audit
-    from auscult.m3fair.audit import audit_table as audit_table
+    from auscult.m3fair.auditing import audit as audit
+    from auscult.m3fair.auditing import audit_table as audit_table
     from auscult.m3fair.classifier import ReweightedClassifier as ReweightedClassifier
+    from auscult.m3fair.monitoring import audit_over_time as audit_over_time
+    from auscult.m3fair.results import DisparityReport as DisparityReport
     from auscult.m3fair.reweigher import Reweigher as Reweigher
     from auscult.m3fair.scorers import disparity_scorer as disparity_scorer
     from auscult.m3fair.scorers import worst_disparity as worst_disparity
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 _NAMES = {
     "Attribute": "attributes",
     "CountTable": "table",
-    "DisparityReport": "audit",
+    "DisparityReport": "results",
     "ReweightedClassifier": "classifier",
     "Reweigher": "reweigher",
-    "audit": "audit",
-    "audit_table": "audit",
+    "audit": "auditing",
+    "audit_over_time": "monitoring",
+    "audit_table": "auditing",
     "disparity_scorer": "scorers",
     "worst_disparity": "scorers",
 }

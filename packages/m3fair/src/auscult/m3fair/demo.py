@@ -17,10 +17,11 @@ from auscult.core.files import replace_atomically
 from auscult.core.intervals import Interval, bootstrap_replicates, percentile_bounds
 from auscult.core.report import Report
 from auscult.m3fair.attributes import Attribute
-from auscult.m3fair.audit import DisparityReport, audit
+from auscult.m3fair.auditing import audit
 from auscult.m3fair.metrics.ranking import auroc
 from auscult.m3fair.plots import plot_disparities, plot_factors, plot_rates
 from auscult.m3fair.presentation import disparity_rows, group_rows
+from auscult.m3fair.results import DisparityReport
 from auscult.m3fair.reweigher import Reweigher
 
 SEED = 0

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auscult.core.report import PALETTE
-from auscult.m3fair.audit import DisparityReport
 from auscult.m3fair.fitted import describe_cell
 from auscult.m3fair.metrics.disparity import DISPARITIES
+from auscult.m3fair.results import DisparityReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,6 +12,7 @@ import io
 import lzma
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -72,25 +73,48 @@ def read_blocks(files: Sequence[Path], columns: Sequence[str]) -> Iterator[dict[
     """
     names = list(dict.fromkeys(columns))
     for path in files:
-        suffixes = [suffix.lower() for suffix in path.suffixes]
-        packed = suffixes[-1] if suffixes and suffixes[-1] in _OPEN else None
-        kind = suffixes[-2] if packed and len(suffixes) > 1 else suffixes[-1] if suffixes else ""
-        if kind in _DELIMITER:
-            blocks = _read_csv(path, names, _DELIMITER[kind], _OPEN.get(packed or "", _open_plain))
-        elif kind in (".parquet", ".pq") and not packed:
-            blocks = _read_parquet(path, names)
-        else:
-            raise InputError(
-                f"{str(path)!r} has an unknown format: name it .csv, .tsv (also .gz, .xz, .bz2) or .parquet"
-            )
-        try:
-            yield from blocks
-        except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
-            raise InputError(f"{str(path)!r} cannot be unpacked ({error}): it is truncated or damaged") from None
-        except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-            raise InputError(f"{str(path)!r} cannot be read: {_first_line(error)}") from None
-        except OSError as error:
-            raise InputError(f"{str(path)!r} cannot be read: {error.strerror or _first_line(error)}") from None
+        delimiter, opener = _format(path)
+        with _explained(path):
+            if delimiter is None:
+                yield from _read_parquet(path, names)
+            else:
+                yield from _read_csv(path, names, delimiter, opener)
+
+
+def read_frame(files: Sequence[Path], *, text: Sequence[str] = ()) -> Any:
+    """Return all columns of files as a pandas frame.
+
+    Parameters
+    ----------
+    files
+        As for :func:`read_blocks`; the columns are those of the first file.
+    text
+        Columns that stay as they stand in the file; another text column of nothing but numbers becomes numbers.
+    """
+    import pandas as pd
+
+    columns = column_names(files[0])
+    blocks = [
+        pd.DataFrame({name: _plain(block[name]).to_pandas() for name in columns})
+        for block in read_blocks(files, columns)
+    ]
+    frame = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=columns)
+    for name in columns:
+        if name not in text and not pd.api.types.is_numeric_dtype(frame[name]):
+            numbers = pd.to_numeric(frame[name], errors="coerce")
+            if (numbers.notna() == frame[name].notna()).all():
+                frame[name] = numbers
+    return frame
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the column names of a file in one of the formats of :func:`read_blocks`."""
+    delimiter, opener = _format(path)
+    with _explained(path):
+        if delimiter is not None:
+            return _header(path, delimiter, opener)
+        with pq.ParquetFile(path) as file:
+            return list(file.schema_arrow.names)
 
 
 def to_numbers(column: Any, name: str) -> npt.NDArray[np.float64]:
@@ -165,16 +189,46 @@ def _open_plain(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _read_csv(
-    path: Path, columns: list[str], delimiter: str, opener: Callable[[Path], IO[bytes]]
-) -> Iterator[dict[str, pa.ChunkedArray]]:
-    with opener(path) as file:
+def _format(path: Path) -> tuple[str | None, Callable[[Path], IO[bytes]]]:
+    """Return the delimiter of a text file, None for parquet, and what opens it."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packed = suffixes.pop() if suffixes and suffixes[-1] in _OPEN else ""
+    kind = suffixes[-1] if suffixes else ""
+    if kind in _DELIMITER:
+        return _DELIMITER[kind], _OPEN.get(packed, _open_plain)
+    if kind in (".parquet", ".pq") and not packed:
+        return None, _open_plain
+    raise InputError(f"{str(path)!r} has an unknown format: name it .csv, .tsv (also .gz, .xz, .bz2) or .parquet")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the readers raise about a file into a sentence."""
+    try:
+        yield
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise InputError(f"{str(path)!r} cannot be unpacked ({error}): it is truncated or damaged") from None
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {_first_line(error)}") from None
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or _first_line(error)}") from None
+
+
+def _header(path: Path, delimiter: str, opener: Callable[[Path], IO[bytes]]) -> list[str]:
+    with opener(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
         try:
-            header = next(csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), delimiter=delimiter), None)
+            header = next(csv.reader(text, delimiter=delimiter), None)
         except UnicodeDecodeError:
             raise _not_utf8(path, opener) from None
     if not header:
         raise InputError(f"{str(path)!r} is empty: it needs a header line and rows")
+    return header
+
+
+def _read_csv(
+    path: Path, columns: list[str], delimiter: str, opener: Callable[[Path], IO[bytes]]
+) -> Iterator[dict[str, pa.ChunkedArray]]:
+    header = _header(path, delimiter, opener)
     _check_columns(path, header, columns)
     with opener(path) as file:
         try:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from sklearn import get_config
 from sklearn.metrics import make_scorer
 
 from auscult.core.errors import InputError
 from auscult.m3fair.attributes import Attribute
-from auscult.m3fair.audit import audit
-from auscult.m3fair.metrics.disparity import DISPARITIES
+from auscult.m3fair.auditing import GROUP_DISPARITIES, audit
 
 
 def worst_disparity(
@@ -41,15 +40,10 @@ def worst_disparity(
         y_true, y_pred, sensitive_features=sensitive_features, attributes=attributes, order=order,
         sample_weight=sample_weight, min_group=0,
     )  # fmt: skip
-    values = np.array([item.value for item in report.comparisons if item.metric == metric])
-    if metric not in {item.metric for item in report.comparisons} and report.comparisons:
-        known = sorted({item.metric for item in report.comparisons})
-        raise InputError(f"metric={metric!r} is unknown: choose one of {', '.join(known)}")
-    if DISPARITIES[metric].neutral == 1:
-        with np.errstate(divide="ignore"):
-            values = 1 - np.minimum(values, 1 / values)
-    defined = np.abs(values[~np.isnan(values)])
-    return float(defined.max()) if len(defined) else float("nan")
+    if metric not in GROUP_DISPARITIES:
+        raise InputError(f"metric={metric!r} is unknown: choose one of {', '.join(GROUP_DISPARITIES)}")
+    worst = [item.distance for item in report.comparisons if item.metric == metric and item.distance == item.distance]
+    return max(worst, default=float("nan"))
 
 
 def disparity_scorer(
@@ -63,11 +57,9 @@ def disparity_scorer(
     With metadata routing on, ``sensitive_features`` reaches it through ``cross_validate(..., params=...)`` or
     ``GridSearchCV.fit``; the request is set already.
     """
-    if metric not in DISPARITIES:
-        raise InputError(f"metric={metric!r} is unknown: choose one of {', '.join(DISPARITIES)}")
+    if metric not in GROUP_DISPARITIES:
+        raise InputError(f"metric={metric!r} is unknown: choose one of {', '.join(GROUP_DISPARITIES)}")
     scorer = make_scorer(worst_disparity, greater_is_better=False, metric=metric, attributes=attributes, order=order)
-    from sklearn import get_config
-
     if get_config()["enable_metadata_routing"]:
         scorer = scorer.set_score_request(sensitive_features=True)
     return scorer

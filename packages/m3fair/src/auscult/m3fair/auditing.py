@@ -1,7 +1,6 @@
 """The disparity audit: rates of every group, and each group against a reference, with intervals."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,133 +14,17 @@ from auscult.m3fair.fitted import describe_cell
 from auscult.m3fair.groups import POOLED, Comparison, Group
 from auscult.m3fair.metrics.disparity import DISPARITIES
 from auscult.m3fair.metrics.ranking import auroc
+from auscult.m3fair.results import DisparityReport, DisparityResult, GroupResult
 from auscult.m3fair.rows import Rows
 from auscult.m3fair.table import CountTable, check_weights
 
 GROUP_METRICS = ("selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy")
 GROUP_DISPARITIES = (
-    "statistical_parity_difference", "disparate_impact", "equal_opportunity_difference", "average_odds_difference",
-)  # fmt: skip
-SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class GroupResult:
-    """What was measured in one group.
-
-    Parameters
-    ----------
-    group
-        Attribute -> value; empty for everyone. Missing is None.
-    n
-        Rows.
-    weight
-        Sum of the prior weights.
-    metrics
-        Name -> value, NaN where undefined.
-    intervals
-        Name -> (low, high).
-    """
-
-    group: Group
-    n: int
-    weight: float
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class DisparityResult:
-    """One disparity of a group against the reference group of the same attributes."""
-
-    comparison: Comparison
-    metric: str
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class DisparityReport:
-    """The result of :func:`audit`.
-
-    Parameters
-    ----------
-    n
-        Rows.
-    positive
-        The label's value that the rates count as positive.
-    label, decision
-        Names of the columns.
-    confidence
-        Nominal coverage of the intervals.
-    overall
-        What was measured on everyone.
-    groups
-        What was measured in each group, single attributes first.
-    comparisons
-        Each group, and everyone else pooled, against the reference.
-    warnings
-        What is undefined, small, or pooled with care.
-    """
-
-    n: int
-    positive: Hashable
-    label: str
-    decision: str
-    confidence: float
-    overall: GroupResult
-    groups: tuple[GroupResult, ...]
-    comparisons: tuple[DisparityResult, ...]
-    warnings: tuple[str, ...] = field(default=())
-
-    @property
-    def by_group(self) -> Any:
-        """A pandas frame: a row a group with n, and each metric with its bounds."""
-        import pandas as pd
-
-        rows = [
-            {"group": describe_cell(result.group), "n": result.n, **result.metrics}
-            | {
-                f"{name}_{end}": bound
-                for name, pair in result.intervals.items()
-                for end, bound in zip(("low", "high"), pair, strict=True)
-            }
-            for result in self.groups
-        ]
-        return pd.DataFrame(rows)
-
-    @property
-    def disparities(self) -> Any:
-        """A pandas frame: attribute, group, reference, metric, value, low, high."""
-        import pandas as pd
-
-        rows = [
-            {**item.comparison.names(), "metric": item.metric, "value": item.value, "low": item.low, "high": item.high}
-            for item in self.comparisons
-        ]  # fmt: skip
-        return pd.DataFrame(rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the audit as plain values: the JSON of ``m3fair measure``; undefined is NaN (null in JSON)."""
-        return {
-            "schema": SCHEMA,
-            "n": self.n,
-            "positive": self.positive,
-            "label": self.label,
-            "decision": self.decision,
-            "confidence": self.confidence,
-            "overall": _group_dict(self.overall),
-            "groups": [_group_dict(result) for result in self.groups],
-            "disparities": [
-                {
-                    **item.comparison.to_dict(), "metric": item.metric, "value": item.value,
-                    "ci": [item.low, item.high],
-                }
-                for item in self.comparisons
-            ],
-            "warnings": list(self.warnings),
-        }  # fmt: skip
+    "statistical_parity_difference",
+    "disparate_impact",
+    "equal_opportunity_difference",
+    "average_odds_difference",
+)
 
 
 def audit(
@@ -283,7 +166,8 @@ def audit_table(
             value = float(DISPARITIES[name].value(group, reference))
             interval = DISPARITIES[name].interval
             low, high = interval(group, reference, confidence) if interval else (np.nan, np.nan)
-            compared.append(DisparityResult(comparison, name, value, float(low), float(high)))
+            n = int(cells.count[comparison.members].sum())
+            compared.append(DisparityResult(comparison, name, value, float(low), float(high), n))
             if not np.isfinite(value):
                 undefined.append(name)
         if undefined:
@@ -336,10 +220,3 @@ def _missing_note(comparison: Comparison, cells: ConfusionCells) -> list[str]:
     missing = np.array([value is None for value in groups.values[k]])[groups.cells[:, k]]
     n = cells.n(missing)
     return [f"{n} rows without {name} are a group of their own, and part of '{POOLED}'"] if n else []
-
-
-def _group_dict(result: GroupResult) -> dict[str, Any]:
-    return {
-        "group": result.group, "n": result.n, "weight": result.weight, **result.metrics,
-        "ci": {name: list(bounds) for name, bounds in result.intervals.items()},
-    }  # fmt: skip

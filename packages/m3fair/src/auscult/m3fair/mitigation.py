@@ -1,0 +1,187 @@
+"""Train a classifier with and without weights, and audit both on test rows: the job of ``m3fair mitigate``."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auscult.core.errors import InputError
+from auscult.core.files import replace_atomically
+from auscult.m3fair.attributes import Attribute
+from auscult.m3fair.auditing import audit
+from auscult.m3fair.classifier import ReweightedClassifier
+from auscult.m3fair.coding import clean_value, sort_values
+from auscult.m3fair.outcome import as_number, check_label, choose_positive
+from auscult.m3fair.reading import read_frame
+from auscult.m3fair.results import DisparityReport
+from auscult.m3fair.reweigher import Reweigher
+
+ESTIMATORS = {
+    "logistic": "sklearn.linear_model:LogisticRegression",
+    "hgb": "sklearn.ensemble:HistGradientBoostingClassifier",
+}
+
+
+@dataclass(frozen=True)
+class Mitigation:
+    """A reweighted model, and what both models do on the test rows.
+
+    Parameters
+    ----------
+    model
+        The fitted :class:`~auscult.m3fair.classifier.ReweightedClassifier`.
+    before, after
+        Audits of the plain and of the reweighted model.
+    """
+
+    model: ReweightedClassifier
+    before: DisparityReport
+    after: DisparityReport
+
+
+def mitigate(
+    train: Any,
+    test: Any,
+    *,
+    label: str,
+    reweigher: Reweigher,
+    attributes: Sequence[Attribute],
+    positive: Any,
+    estimator: str = "logistic",
+    weight: str | None = None,
+    order: int = 2,
+    seed: int = 0,
+) -> Mitigation:
+    """Fit an estimator on ``train`` with and without weights and audit the decisions on ``test``.
+
+    Numbers are imputed by the training median and scaled, text is one-hot coded; the sensitive columns stay
+    among the features.
+
+    Parameters
+    ----------
+    train, test
+        Pandas frames with the same columns.
+    label, weight
+        Names of columns; every other column is a feature.
+    reweigher
+        Its attributes name columns.
+    attributes
+        The same with reference groups, for the audit.
+    positive
+        The label's positive value.
+    estimator
+        ``logistic``, ``hgb``, or ``module:Class`` of a classifier that takes ``sample_weight``.
+    seed
+        Passed to an estimator that has a ``random_state``.
+    """
+    from sklearn.base import clone
+
+    features = [name for name in train.columns if name not in (label, weight)]
+    absent = [name for name in (*features, label) if name not in test.columns]
+    if absent:
+        raise InputError(f"the test rows have no column {absent[0]!r}, which the training rows have")
+    pipeline = _pipeline(train[features], make_estimator(estimator, seed))
+    prior = None if weight is None else train[weight].to_numpy()
+    y = (train[label] == positive).astype(int).to_numpy()
+    plain = clone(pipeline)
+    keyword = {} if prior is None else {f"{pipeline.steps[-1][0]}__sample_weight": prior}
+    plain.fit(train[features], y, **keyword)
+    model = ReweightedClassifier(pipeline, reweigher).fit(train[features], y, sample_weight=prior)
+    truth = (test[label] == positive).astype(int).to_numpy()
+
+    def examine(fitted: Any) -> DisparityReport:
+        score = fitted.predict_proba(test[features])[:, 1] if hasattr(fitted, "predict_proba") else None
+        return audit(
+            truth, fitted.predict(test[features]), sensitive_features=test[[a.name for a in attributes]],
+            attributes=attributes, y_score=score, order=order,
+            sample_weight=None if weight is None else test[weight].to_numpy(),
+        )  # fmt: skip
+
+    return Mitigation(model, examine(plain), examine(model))
+
+
+def mitigate_files(
+    train: Sequence[Path],
+    test: Sequence[Path],
+    *,
+    label: str,
+    sensitive: Sequence[Attribute],
+    positive: str | None = None,
+    weight: str | None = None,
+    estimator: str = "logistic",
+    order: int = 2,
+    seed: int = 0,
+    **options: Any,
+) -> Mitigation:
+    """Run :func:`mitigate` on files; references and the positive value are text, as on the command line.
+
+    ``options`` are those of :class:`~auscult.m3fair.reweigher.Reweigher`.
+    """
+    from auscult.m3fair.jobs import check_roles, count_files, resolve_reference
+
+    names = [attribute.name for attribute in sensitive]
+    check_roles({"--label": label, "--weight": weight}, names)
+    counted = count_files(train, [*names, label], weight)
+    chosen = as_number(choose_positive(counted.values[-1], positive, label))
+    references = [resolve_reference(attribute, counted) for attribute in sensitive]
+    frames = [read_frame(paths, text=[*names, label]) for paths in (train, test)]
+    for frame, paths in zip(frames, (train, test), strict=True):
+        if len(frame) == 0:
+            raise InputError(f"{str(paths[0])!r} has no rows: give at least one")
+        # A label that is text in one file and a number in the other is one label.
+        frame[label] = frame[label].map({value: as_number(clean_value(value)) for value in frame[label].unique()})
+        check_label(sort_values([clean_value(value) for value in frame[label].unique()]), label)
+    return mitigate(
+        *frames, label=label, reweigher=Reweigher(references, unseen="one", **options),
+        attributes=references, positive=chosen, estimator=estimator, weight=weight, order=order, seed=seed,
+    )  # fmt: skip
+
+
+def write_model(model: ReweightedClassifier, path: Path) -> None:
+    """Write a fitted model for ``joblib.load``, which runs code: load only files that you trust."""
+    import joblib
+
+    replace_atomically(path, lambda partial: joblib.dump(model, partial))
+
+
+def make_estimator(name: str, seed: int = 0) -> Any:
+    """Return the classifier of a short name or of ``module:Class``.
+
+    Raises
+    ------
+    InputError
+        For a name that leads to no class.
+    """
+    module, colon, attribute = ESTIMATORS.get(name, name).partition(":")
+    if not colon:
+        raise InputError(f"the estimator {name!r} is unknown: choose {', '.join(ESTIMATORS)} or module:Class")
+    try:
+        made = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InputError(f"the estimator {name!r} cannot be made ({error}): name an importable module:Class") from None
+    if not hasattr(made, "get_params"):
+        raise InputError(f"the estimator {name!r} is no scikit-learn classifier: it has no get_params")
+    known = made.get_params()
+    settings = {"random_state": seed, "max_iter": 1000 if name == "logistic" else None}
+    return made.set_params(**{key: value for key, value in settings.items() if key in known and value is not None})
+
+
+def _pipeline(features: Any, estimator: Any) -> Any:
+    """Return the estimator behind preparation of number and text columns."""
+    import pandas as pd
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numeric = [name for name in features.columns if pd.api.types.is_numeric_dtype(features[name])]
+    text = [name for name in features.columns if name not in numeric]
+    empty = [name for name in numeric if not np.isfinite(features[name].to_numpy(dtype=float)).any()]
+    if empty:
+        raise InputError(f"the feature {empty[0]!r} has no value in the training rows: leave it out")
+    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=False), StandardScaler())
+    categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    return make_pipeline(make_column_transformer((numbers, numeric), (categories, text)), estimator)

@@ -1,0 +1,116 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from auscult.core.errors import InputError
+from auscult.core.testing import assert_self_contained
+from auscult.m3fair import Reweigher, audit, audit_over_time
+from auscult.m3fair.plots import plot_disparities, plot_factors, plot_rates
+from auscult.m3fair.presentation import model_card, to_markdown, to_page
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(5)
+    n = 500
+    frame = pd.DataFrame(
+        {
+            "sex": rng.choice(["F", "M"], n),
+            "race": rng.choice(["a|b", "<script>alert(1)</script>", None], n),
+            "day": pd.Timestamp("2020-01-06") + pd.to_timedelta(rng.integers(0, 84, n), unit="D"),
+        }
+    )
+    frame["y"] = rng.integers(0, 2, n)
+    frame["score"] = rng.random(n) * 0.7 + 0.3 * frame["y"]
+    frame["decision"] = (frame["score"] > 0.5).astype(int)
+    return frame
+
+
+@pytest.fixture
+def report(rows):
+    return audit(rows["y"], rows["decision"], y_score=rows["score"], sensitive_features=rows[["sex", "race"]])
+
+
+def test_worst_groups_are_sorted_by_distance(report):
+    worst = report.worst(4)
+    values = [
+        abs(item.value) for item in report.comparisons if item.metric == worst[0].metric and item.comparison.group
+    ]
+    assert [item.distance for item in worst] == sorted(values, reverse=True)[:4]
+    ratio = report.worst(1, "disparate_impact")[0]
+    assert ratio.distance == pytest.approx(1 - min(ratio.value, 1 / ratio.value))
+
+
+def test_markdown_escapes_and_shows_every_group(report):
+    text = to_markdown({"before": report, "after": report})
+    assert "a\\|b" in text
+    table = [line for line in text.splitlines() if line.startswith("| everyone")]
+    assert len(table) == 2
+    assert text.count("| sex=F |") == 2
+    assert "before | after" in text
+
+
+def test_page_is_self_contained_and_escaped(report, tmp_path):
+    page = to_page({"before": report, "after": report}, title="Audit <b>").html()
+    assert_self_contained(page)
+    assert "<script>alert(1)</script>" not in page
+    assert "Audit &lt;b&gt;" in page
+    assert report.to_html(tmp_path / "audit.html", title="One") == (tmp_path / "audit.html").read_text("utf-8")
+
+
+def test_plots_are_axes_with_every_group(rows, report):
+    before_after = {"before": report, "after": report}
+    assert len(plot_rates(before_after, "accuracy").get_yticklabels()) == 1 + 2 + 3
+    ax = plot_disparities(before_after, "disparate_impact", order=2)
+    assert ax.get_xscale() == "log"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before", "after"]
+    reweigher = Reweigher(["sex"]).fit(rows, rows["y"])
+    assert len(plot_factors(reweigher.factors_, "y").get_yticklabels()) == 4
+
+
+def test_model_card_states_weights_and_limits(rows, report):
+    reweigher = Reweigher(["sex"], mode="intersection").fit(rows, rows["y"])
+    card = model_card(report, reweigher, data="500 synthetic rows")
+    assert "500 synthetic rows" in card
+    assert "mode intersection" in card
+    assert "do not imply equal predictions" in card
+    assert "statistical parity difference" in card
+
+
+@pytest.mark.parametrize(("every", "count"), [("day", 84), ("week", 12), ("month", 3), ("quarter", 1), ("year", 1)])
+def test_periods(rows, every, count):
+    # Every day has both labels only by chance: dense weeks and longer always do.
+    slices = audit_over_time(
+        rows["y"], rows["decision"], time=rows["day"], every=every, sensitive_features=rows[["sex"]], min_group=0
+    )
+    assert len(slices.periods) <= count
+    if every != "day":
+        assert len(slices.periods) == count
+        assert sum(report.n for report in slices.reports) == len(rows)
+    assert slices.periods[0] == {"year": "2020-01-01", "quarter": "2020-01-01", "month": "2020-01-01"}.get(
+        every, "2020-01-06"
+    )
+
+
+def test_a_slice_equals_the_audit_of_its_rows(rows):
+    slices = audit_over_time(
+        rows["y"], rows["decision"], time=rows["day"], every="month", sensitive_features=rows[["sex", "race"]], order=2
+    )
+    part = rows[rows["day"].dt.month == 2]
+    alone = audit(part["y"], part["decision"], sensitive_features=part[["sex", "race"]])
+    february = slices.reports[slices.periods.index("2020-02-01")]
+    assert february.to_dict()["groups"] == alone.to_dict()["groups"]
+    frame = slices.to_frame()
+    assert set(frame["period"]) == set(slices.periods)
+    assert slices.plot().get_ylabel() == "statistical parity difference"
+
+
+def test_a_missing_time_is_named(rows):
+    times = rows["day"].copy()
+    times[7] = pd.NaT
+    with pytest.raises(InputError, match="row 7"):
+        audit_over_time(rows["y"], rows["decision"], time=times, sensitive_features=rows[["sex"]])
+    with pytest.raises(InputError, match="every='decade'"):
+        audit_over_time(rows["y"], rows["decision"], time=rows["day"], every="decade", sensitive_features=rows[["sex"]])
+    with pytest.raises(InputError, match="no dates"):
+        audit_over_time(rows["y"], rows["decision"], time=["soon"] * 500, sensitive_features=rows[["sex"]])
