@@ -2,7 +2,7 @@ import json
 import os
 import subprocess
 import sys
-from enum import Enum
+from enum import StrEnum
 
 import pytest
 import typer
@@ -11,7 +11,7 @@ from auscult.core import cli
 from auscult.core.errors import AuscultError, InputError
 
 
-class Level(Enum):
+class Level(StrEnum):
     low = "low"
     high = "high"
 
@@ -102,7 +102,7 @@ def test_wrong_usage_is_one_sentence_on_stderr_with_exit_code_2(app, capsys, arg
 
 def test_no_command_shows_the_help(app, capsys):
     code, out, err = run(app, capsys)
-    assert code == 2
+    assert code in (0, 2)  # Click before 8.2 does not call it wrong usage
     assert "Do some work." in out + err
     assert "error" not in out + err
 
