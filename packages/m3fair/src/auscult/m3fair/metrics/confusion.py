@@ -5,10 +5,12 @@ matrices of coefficients and all of them, for all groups, are one contraction.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from auscult.core.errors import InputError
 from auscult.core.intervals import wilson_proportion
 
 Array = npt.NDArray[np.float64]
@@ -28,6 +30,7 @@ RATES: dict[str, tuple[Array, Array]] = {
     "false_discovery_rate": (_FP, _TP + _FP),
     "false_omission_rate": (_FN, _TN + _FN),
     "accuracy": (_TP + _TN, _ALL),
+    "error_rate": (_FP + _FN, _ALL),
     "f1": (2 * _TP, 2 * _TP + _FP + _FN),
     "treatment_ratio": (_FN, _FP),
 }
@@ -52,11 +55,35 @@ class Confusion:
     weight: Array
     weight_squared: Array
 
-    def rate(self, name: str) -> Array:
-        """Return a rate (...); NaN where its denominator is 0."""
+    def rate(self, name: str, *, zero_division: float | Literal["raise"] = np.nan) -> Array:
+        """Return a rate (...).
+
+        Parameters
+        ----------
+        name
+            One of :data:`RATES`.
+        zero_division
+            The value where the denominator is 0, as in scikit-learn, or ``"raise"``. The default, NaN, is the
+            only value that does not make a group without such rows look fair or unfair.
+
+        Raises
+        ------
+        InputError
+            With ``zero_division="raise"``, where a denominator is 0.
+
+        Examples
+        --------
+        >>> nobody_positive = np.array([[4.0, 1.0], [0.0, 0.0]])
+        >>> float(Confusion(nobody_positive, nobody_positive).rate("true_positive_rate"))
+        nan
+        """
         above, below = (np.einsum("...yp,yp->...", self.weight, part) for part in RATES[name])
+        if zero_division == "raise":
+            if not np.all(below > 0):
+                raise InputError(f"the {name} has a denominator of 0: leave such groups out, or take NaN for it")
+            zero_division = np.nan
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(below > 0, above / below, np.nan)[()]
+            return np.where(below > 0, above / below, zero_division)[()]
 
     def effective_n(self, name: str) -> Array:
         """Return the effective number of rows (...) behind a rate: (sum v)^2 / sum v^2 of its denominator."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from auscult.core.intervals import katz, mover, newcombe
 from auscult.m3fair.metrics.confusion import Array, Confusion
@@ -96,6 +97,25 @@ DISPARITIES: dict[str, Disparity] = {
     "average_predictive_value_difference": _average("precision", "false_omission_rate"),
     "false_positive_rate_difference": _difference("false_positive_rate"),
     "accuracy_difference": _difference("accuracy"),
+    "error_rate_difference": _difference("error_rate"),
     "base_rate_difference": _difference("base_rate"),
 }
 """Name -> comparison; each is documented by its parts in :mod:`auscult.m3fair.metrics.confusion`."""
+
+
+def symmetric_ratio(ratio: npt.ArrayLike) -> Array:
+    """Return min(r, 1 / r) of ratios, such as disparate impact: 1 is parity whichever group has more.
+
+    Parameters
+    ----------
+    ratio
+        (...) from 0 to infinity; both ends give 0, NaN stays NaN.
+
+    Examples
+    --------
+    >>> symmetric_ratio([0.8, 1.25, np.inf, np.nan])
+    array([0.8, 0.8, 0. , nan])
+    """
+    r = np.asarray(ratio, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.minimum(r, 1 / r)
