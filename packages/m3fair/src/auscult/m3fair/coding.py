@@ -169,9 +169,12 @@ def in_type_of(like: Any, values: npt.NDArray[np.float64], name: str) -> Any:
     native = nw.from_native(like, allow_series=True, pass_through=True)
     if not isinstance(native, (nw.Series, nw.DataFrame)):
         return values
-    series = nw.new_series(name, values, nw.Float64, backend=native.implementation)
+    result = nw.new_series(name, values, nw.Float64, backend=native.implementation).to_native()
     index = nw.maybe_get_index(native)
-    return (series if index is None else nw.maybe_set_index(series, index=index)).to_native()
+    if index is not None:
+        # narwhals.maybe_set_index goes through an index label by label.
+        result.index = index
+    return result
 
 
 def sort_values(values: Sequence[Hashable]) -> list[Hashable]:
