@@ -247,7 +247,7 @@ def _write_page(
 def _write_json(path: Path, result: dict[str, Any]) -> None:
     import json
 
-    from auscult.core.cli import finite
+    from auscult.core.canonical import finite
 
     text = json.dumps(finite(result), ensure_ascii=False, indent=1)
     replace_atomically(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))

@@ -6,6 +6,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
+import narwhals as nw
 import numpy as np
 import numpy.typing as npt
 
@@ -90,6 +91,31 @@ class Fitted:
             row = self._row_of_score.get(self.scheme.score(combination))
         column = self._column.get(label)
         return float("nan") if row is None or column is None else float(self.factor[row, column])
+
+    def expression(self, schema: Mapping[str, Any], label: str, unseen: Literal["raise", "one"]) -> Any:
+        """Return the factor as a narwhals expression over a lazy frame's columns.
+
+        What was not fitted is null, or 1 with ``unseen="one"``: an engine cannot raise from within a query.
+        """
+
+        def equals(name: str, value: Any) -> Any:
+            column = nw.col(name)
+            if value is not None:
+                return column == nw.lit(value)
+            return (column.is_null() | column.is_nan()) if schema[name].is_float() else column.is_null()
+
+        dropped = [equals(a.name, None) for a in self.attributes if a.missing == "drop"]
+        cases = [nw.when(missing).then(nw.lit(0.0)) for missing in dropped]
+        for combination, factors in zip(self.combinations, self.factor, strict=True):
+            for outcome, factor in zip(self.table.values[-1], factors, strict=True):
+                if not np.isnan(factor):
+                    pairs = [*zip((a.name for a in self.attributes), combination, strict=True), (label, outcome)]
+                    cases.append(
+                        nw.when(nw.all_horizontal(*(equals(*pair) for pair in pairs), ignore_nulls=False)).then(
+                            nw.lit(float(factor))
+                        )
+                    )
+        return nw.coalesce(*cases, *([nw.lit(1.0)] if unseen == "one" else []))
 
     def to_frame(self) -> Any:
         """Return a pandas frame: a row a combination and label, with count, weight, group and factor."""

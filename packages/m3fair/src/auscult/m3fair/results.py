@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from auscult.core.cli import finite
+from auscult.core.canonical import finite
 from auscult.core.files import replace_atomically
 from auscult.m3fair.fitted import describe_cell
 from auscult.m3fair.groups import Comparison, Group

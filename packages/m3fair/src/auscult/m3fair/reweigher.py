@@ -165,6 +165,39 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
         self._fit_table(CountTable.count_codes(coded, weight))
         return _like(y, X, sensitive_features, self.fitted_.weigh(coded, weight, self.unseen))
 
+    def add_weights(self, frame: Any, label: str, *, weight: str | None = None, name: str = "weight") -> Any:
+        """Return a frame with a column of weights; a lazy frame (polars, DuckDB, Dask, Spark) stays lazy.
+
+        Parameters
+        ----------
+        frame
+            Any frame that narwhals reads, with the attributes' columns.
+        label, weight
+            Names of its columns: the label, and the prior weights if there are any.
+        name
+            The new column.
+
+        Raises
+        ------
+        InputError
+            For an absent column. In an eager frame also for a combination that was not fitted, unless
+            ``unseen="one"``; in a lazy one its weight is null.
+        """
+        check_is_fitted(self, "fitted_")
+        native = nw.from_native(frame)
+        if not isinstance(native, nw.LazyFrame):
+            prior = None if weight is None else get_column(frame, weight)
+            computed = self.compute_weights(frame, get_column(frame, label), sample_weight=prior)
+            return native.with_columns(nw.from_native(computed, series_only=True).alias(name)).to_native()
+        schema = native.collect_schema()
+        for column in (*(a.name for a in self.attributes_), label, *([weight] if weight else [])):
+            if column not in schema:
+                raise InputError(f"there is no column {column!r}; there are {list(schema)}")
+        if self.cuts_:
+            raise InputError(f"the bins of {', '.join(self.cuts_)} cannot be cut in a lazy frame: cut them before")
+        factor = self.fitted_.expression(schema, label, self.unseen)
+        return native.with_columns((factor if weight is None else nw.col(weight) * factor).alias(name)).to_native()
+
     def _check_parameters(self, attributes: Sequence[Attribute]) -> None:
         if not attributes:
             raise InputError("there is no sensitive attribute: name at least one")
