@@ -259,10 +259,10 @@ def resample_clusters(clusters: ClusterTables, n_boot: int, rng: np.random.Gener
     return replicates.reshape(n_boot, *clusters.shape)
 
 
-def check_resampling(n_boot: int, seed: int) -> None:
+def check_resampling(times: int, seed: int, name: str = "n_boot") -> None:
     """Refuse fewer than one resample and a negative seed."""
-    if n_boot < 1:
-        raise InputError(f"n_boot is {n_boot}, but a bootstrap needs at least one resample: 1000 is usual")
+    if times < 1:
+        raise InputError(f"{name} is {times}: it must be at least 1, and 1000 is usual")
     if seed < 0:
         raise InputError(f"the seed is {seed}: give a whole number from 0 up")
 

@@ -119,7 +119,7 @@ def permutation_test(
     """
     if metric not in DISPARITIES:
         raise InputError(f"there is no disparity {metric!r}: choose one of {', '.join(DISPARITIES)}")
-    check_resampling(n_permutations, seed)
+    check_resampling(n_permutations, seed, "n_permutations")
     cells = ConfusionCells.of(table, attributes, label=label, decision=decision, positive=positive)
     rng = np.random.default_rng(seed)
     comparisons = tuple(item for item in cells.groups.comparisons(order) if item.group is not None)
