@@ -32,7 +32,8 @@ def source_files(package):
     return {
         path.relative_to(package.folder / "src").as_posix()
         for path in package.source.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        # A tool's cache that lies in the folder is in no archive.
+        if path.is_file() and not any(part == "__pycache__" or part[0] == "." for part in path.parts[1:])
     }
 
 
