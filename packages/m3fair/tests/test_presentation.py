@@ -5,7 +5,7 @@ import pytest
 from auscult.core.errors import InputError
 from auscult.core.testing import assert_self_contained
 from auscult.m3fair import Reweigher, audit, audit_over_time
-from auscult.m3fair.plots import plot_disparities, plot_factors, plot_rates
+from auscult.m3fair.plots import plot_calibration, plot_disparities, plot_factors, plot_rates, plot_thresholds
 from auscult.m3fair.presentation import model_card, to_markdown, to_page
 
 
@@ -66,6 +66,19 @@ def test_plots_are_axes_with_every_group(rows, report):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before", "after"]
     reweigher = Reweigher(["sex"]).fit(rows, rows["y"])
     assert len(plot_factors(reweigher.factors_, "y").get_yticklabels()) == 4
+
+
+def test_threshold_and_calibration_plots_have_a_line_a_group(rows):
+    ax = plot_thresholds(rows["y"], rows["score"], rows["sex"], rate="true_positive_rate")
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names[:2] == ["F", "M"]
+    assert names[2].startswith("balanced accuracy")
+    line = ax.get_lines()[0]
+    members = (rows["sex"] == "F") & (rows["y"] == 1)
+    expected = [(rows["score"][members] >= t).mean() for t in line.get_xdata()]
+    np.testing.assert_allclose(line.get_ydata(), expected)
+    ax = plot_calibration(rows["y"], rows["score"], rows["race"], bins=4, weight=np.ones(len(rows)))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["<script>alert(1)</script>", "a|b", "missing"]
 
 
 def test_model_card_states_weights_and_limits(rows, report):

@@ -49,11 +49,9 @@ class TimeSlices:
         """Plot a disparity of each single attribute's groups over the periods, with intervals."""
         from auscult.core.report import PALETTE
         from auscult.m3fair.metrics.disparity import DISPARITIES
+        from auscult.m3fair.plots import new_axes
 
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(figsize=(6.0, 3.2), layout="constrained").subplots()
+        ax = new_axes(ax, 3.2)
         place = {period: i for i, period in enumerate(self.periods)}
         lines: dict[str, list[tuple[int, float, float, float]]] = {}
         for period, report in zip(self.periods, self.reports, strict=True):
@@ -69,7 +67,6 @@ class TimeSlices:
         ax.axhline(DISPARITIES[metric].neutral, color=PALETTE[6], linewidth=1, linestyle=":")
         ax.set_xticks(range(len(self.periods)), self.periods, rotation=30, ha="right")
         ax.set_ylabel(metric.replace("_", " "))
-        ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))
         return ax
 

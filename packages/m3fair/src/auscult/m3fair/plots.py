@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from auscult.core.report import PALETTE
+from auscult.m3fair.coding import clean_value, sort_values
 from auscult.m3fair.fitted import describe_cell
 from auscult.m3fair.metrics.disparity import DISPARITIES
 from auscult.m3fair.results import DisparityReport
@@ -84,14 +86,104 @@ def plot_factors(factors: Any, label: str, *, ax: "Axes | None" = None) -> "Axes
     return ax
 
 
-def _dots(series: Mapping[str, Mapping[str, tuple[float, float, float]]], ax: "Axes | None") -> "Axes":
-    """Draw named rows of points with intervals; a row a name, the series beside each other within it."""
-    rows = list(dict.fromkeys(row for values in series.values() for row in values))
+def plot_thresholds(
+    label: npt.ArrayLike,
+    score: npt.ArrayLike,
+    group: Any,
+    *,
+    rate: str = "selection_rate",
+    weight: npt.ArrayLike | None = None,
+    thresholds: npt.ArrayLike | None = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Plot a rate of each group against the threshold t of the decision score >= t.
+
+    The dotted line is where the balanced accuracy of everyone is best.
+
+    Parameters
+    ----------
+    label, score, weight
+        (n,) labels 0 or 1, scores, prior weights.
+    group
+        (n,) each row's group.
+    rate
+        One of :data:`auscult.m3fair.metrics.RATES`.
+    thresholds
+        By default 101 from the lowest to the highest score.
+    ax
+        Where to draw; a new figure by default.
+    """
+    from auscult.m3fair.metrics.ranking import threshold_sweep
+
+    if thresholds is None:
+        values = np.asarray(score, dtype=float)
+        thresholds = np.linspace(values.min(), values.max(), 101)
+    sweep = threshold_sweep(label, score, weight, group=group, thresholds=thresholds)
+    ax = new_axes(ax, 3.4)
+    for name, values, colour in _by_group(sweep.groups or (), sweep.confusion.rate(rate)):
+        ax.plot(sweep.thresholds, values, color=colour, label=name)
+    best, accuracy = sweep.best_balanced_accuracy()
+    if np.isfinite(best):
+        ax.axvline(best, color=PALETTE[6], linewidth=1, linestyle=":", label=f"balanced accuracy {accuracy:.2f}")
+    ax.set_xlabel("threshold")
+    ax.set_ylabel(rate.replace("_", " "))
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def plot_calibration(
+    label: npt.ArrayLike,
+    score: npt.ArrayLike,
+    group: Any,
+    *,
+    weight: npt.ArrayLike | None = None,
+    bins: int = 10,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Plot the rate of positives against the mean probability of each group, in bins of equal mass with intervals.
+
+    The parameters are those of :func:`plot_thresholds`; scores are probabilities.
+    """
+    from auscult.core.intervals import wilson_proportion
+    from auscult.m3fair.metrics.calibration import calibration_curve
+
+    y, p, groups = np.asarray(label), np.asarray(score, dtype=float), np.asarray(group, dtype=object)
+    v = None if weight is None else np.asarray(weight, dtype=float)
+    ax = new_axes(ax, 4.2)
+    ax.plot([0, 1], [0, 1], color=PALETTE[6], linewidth=1, linestyle=":")
+    names = sort_values([clean_value(value) for value in dict.fromkeys(groups.tolist())])
+    for name, members, colour in _by_group(names, [groups == value for value in names]):
+        curve = calibration_curve(y[members], p[members], None if v is None else v[members], bins=bins)
+        low, high = wilson_proportion(curve.rate, curve.effective_n)
+        ax.errorbar(
+            curve.score, curve.rate, np.abs([curve.rate - low, high - curve.rate]), fmt="o-", color=colour, label=name
+        )
+    ax.set_xlabel("mean probability")
+    ax.set_ylabel("rate of positives")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def _by_group(names: Any, values: Any) -> Any:
+    """Yield each group's name as text, its values and its colour."""
+    for i, (name, value) in enumerate(zip(names, values, strict=True)):
+        yield "missing" if name is None else str(name), value, PALETTE[i % len(PALETTE)]
+
+
+def new_axes(ax: "Axes | None", height: float) -> "Axes":
+    """Return the axes, or those of a new figure of some height in inches."""
     if ax is None:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(6.0, 1.0 + _LINE_HEIGHT * len(rows)), layout="constrained")
-        ax = figure.subplots()
+        ax = Figure(figsize=(6.0, height), layout="constrained").subplots()
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _dots(series: Mapping[str, Mapping[str, tuple[float, float, float]]], ax: "Axes | None") -> "Axes":
+    """Draw named rows of points with intervals; a row a name, the series beside each other within it."""
+    rows = list(dict.fromkeys(row for values in series.values() for row in values))
+    ax = new_axes(ax, 1.0 + _LINE_HEIGHT * len(rows))
     spread = np.linspace(-0.16, 0.16, len(series)) if len(series) > 1 else [0.0]
     for (name, values), shift, colour, marker in zip(series.items(), spread, PALETTE, "osD^v<>", strict=False):
         place = [rows.index(row) + shift for row in values]
@@ -102,7 +194,6 @@ def _dots(series: Mapping[str, Mapping[str, tuple[float, float, float]]], ax: "A
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(axis="x", color="#dddddd", linewidth=0.7)
     ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(series), frameon=False)
     return ax
