@@ -14,9 +14,9 @@ from auscult.core.errors import InputError
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        ("tjj", {}, "there is no data set 'tjj'; did you mean 'tjh'[?] known are: tjh"),
+        ("tjj", {}, "there is no data set 'tjj'; did you mean 'tjh'[?] known are: .*tjh"),
         ("TJH", {}, "did you mean 'tjh'[?]"),
-        ("mimic4:/data", {}, "there is no data set 'mimic4'; known are: tjh"),
+        ("hospital:/data", {}, "there is no data set 'hospital'; known are: .*tjh"),
         ("", {}, "there is no data set ''"),
         ("tjh:", {}, "names no file after the colon"),
         ("tjh", {"fold": 1}, "the reader of 'tjh' got an unexpected keyword argument 'fold'; its options are: sheet"),

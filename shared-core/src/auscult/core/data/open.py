@@ -10,7 +10,10 @@ from auscult.core.data.cohort import Cohort
 from auscult.core.errors import InputError
 
 # Name -> module with ``load(path: Path | None, **options) -> Cohort``.
-READERS = {"tjh": "auscult.core.data.tjh"}
+READERS = {
+    "meds": "auscult.core.data.meds",
+    "tjh": "auscult.core.data.tjh",
+}
 
 
 def load_cohort(spec: str, **options: Any) -> Cohort:
@@ -21,6 +24,7 @@ def load_cohort(spec: str, **options: Any) -> Cohort:
     spec
         ``"tjh"``: the bundled Tongji Hospital COVID-19 cohort, 361 patients.
         ``"tjh:FILE"``: the same from one of the original workbooks (needs the extra ``xlsx``).
+        ``"meds:FOLDER"``: a data set in the Medical Event Data Standard.
     **options
         Passed to the reader: ``sheet="375"`` or ``sheet="110"`` for ``tjh``.
 
