@@ -14,6 +14,7 @@ from auscult.m3fair.fitted import describe_cell
 from auscult.m3fair.groups import POOLED, Comparison, Group
 from auscult.m3fair.metrics.disparity import DISPARITIES
 from auscult.m3fair.metrics.ranking import auroc
+from auscult.m3fair.resampling import resample_report
 from auscult.m3fair.results import DisparityReport, DisparityResult, GroupResult
 from auscult.m3fair.rows import Rows
 from auscult.m3fair.table import CountTable, check_weights
@@ -39,6 +40,10 @@ def audit(
     order: int = 2,
     confidence: float = 0.95,
     min_group: int = 10,
+    ci: str = "closed",
+    n_boot: int = 1000,
+    seed: int = 0,
+    cluster: Any = None,
 ) -> DisparityReport:
     """Audit decisions by group.
 
@@ -63,6 +68,19 @@ def audit(
         Nominal coverage of the intervals.
     min_group
         Groups with fewer rows get a warning.
+    ci
+        ``"closed"`` for the intervals of Wilson, Newcombe, Katz and DeLong; ``"bootstrap"`` for percentiles of
+        resamples, see :mod:`auscult.m3fair.bootstrap`.
+    n_boot, seed
+        Number of resamples, and their seed.
+    cluster
+        (n,) whose row it is, where a person has several: with ``ci="bootstrap"`` persons are resampled, all their
+        rows together. The row's own number resamples rows one by one, which is exact for any weights.
+
+    Raises
+    ------
+    InputError
+        For values that cannot be used; the sentence names the value and the remedy.
 
     Examples
     --------
@@ -87,12 +105,16 @@ def audit(
     decision = add_column(data, one_dimensional(y_pred, "y_pred"), "decision")
     coded = code_columns(data, list(data))
     rows = None
-    if y_score is not None:
+    if y_score is not None or cluster is not None:
+        score = None if y_score is None else check_scores(y_score, len(coded))
         rows = Rows()
-        rows.add(coded, score=check_scores(y_score, len(coded)), weight=weight)
+        rows.add(
+            coded, score=score, weight=weight, cluster=None if cluster is None else one_dimensional(cluster, "cluster")
+        )
     return audit_table(
         CountTable.count_codes(coded, weight), resolved, label=label, decision=decision, rows=rows,
         positive=None if positive is None else str(positive), order=order, confidence=confidence, min_group=min_group,
+        ci=ci, n_boot=n_boot, seed=seed,
     )  # fmt: skip
 
 
@@ -107,6 +129,9 @@ def audit_table(
     order: int = 2,
     confidence: float = 0.95,
     min_group: int = 10,
+    ci: str = "closed",
+    n_boot: int = 1000,
+    seed: int = 0,
 ) -> DisparityReport:
     """Audit a count table over the attributes, the label and the decision: :func:`audit` without rows.
 
@@ -117,7 +142,7 @@ def audit_table(
     table
         Its columns are the attributes' names, ``label`` and ``decision``, in this order.
     rows
-        The same rows one by one, for the AUROC.
+        The same rows one by one, for the AUROC and clusters.
     positive
         The positive value as text.
     """
@@ -125,9 +150,13 @@ def audit_table(
         raise InputError(f"order={order}: groups are formed by at least 1 attribute")
     if not 0 < confidence < 1:
         raise InputError(f"confidence={confidence}: give a number between 0 and 1, such as 0.95")
+    if ci not in ("closed", "bootstrap"):
+        raise InputError(f"ci={ci!r} is unknown: choose closed or bootstrap")
     cells = ConfusionCells.of(table, attributes, label=label, decision=decision, positive=positive)
     groups = cells.groups
     single = None if rows is None else rows.arrays(groups, cells.positive)
+    if single is not None and single.cluster is not None and ci == "closed":
+        raise InputError("the closed forms take rows as independent: with clusters, ask for the bootstrap (ci)")
     notes: list[str] = []
 
     def measure(group: Group, members: npt.NDArray[np.bool_]) -> GroupResult:
@@ -179,10 +208,11 @@ def audit_table(
             notes.append(
                 f"the attribute {attribute.name} has no reference value: its largest group, {largest}, is used"
             )
-    return DisparityReport(
+    report = DisparityReport(
         n=table.n, positive=cells.positive, label=label, decision=decision, confidence=confidence, overall=overall,
         groups=tuple(measured), comparisons=tuple(compared), warnings=tuple(notes),
     )  # fmt: skip
+    return report if ci == "closed" else resample_report(report, cells, single, order, n_boot=n_boot, seed=seed)
 
 
 def check_scores(scores: Any, n: int) -> npt.NDArray[np.float64]:

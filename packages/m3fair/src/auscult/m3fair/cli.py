@@ -39,6 +39,12 @@ Smoothing = Annotated[float, typer.Option("--smoothing", help="Shrink small grou
 Order = Annotated[int, typer.Option("--order", min=1, help="Groups of up to this many attributes.")]
 Confidence = Annotated[float, typer.Option("--confidence", help="Coverage of the intervals.")]
 MinGroup = Annotated[int, typer.Option("--min-group", min=0, help="Warn about smaller groups.")]
+Ci = Annotated[str, typer.Option("--ci", help="Intervals: closed or bootstrap.")]
+NBoot = Annotated[int, typer.Option("--n-boot", min=1, help="Resamples of --ci bootstrap.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the resamples.")]
+Cluster = Annotated[
+    str | None, typer.Option("--cluster", help="Column with the person: resample persons, not rows (--ci bootstrap).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 
 
@@ -95,6 +101,10 @@ def measure(
     order: Order = 2,
     confidence: Confidence = 0.95,
     min_group: MinGroup = 10,
+    ci: Ci = "closed",
+    n_boot: NBoot = 1000,
+    seed: Seed = 0,
+    cluster: Cluster = None,
     fail_on: Annotated[
         list[str] | None,
         typer.Option("--fail-on", metavar="METRIC>LIMIT", help="End with code 1 beyond it: 'spd>0.1', 'di<0.8'."),
@@ -108,6 +118,7 @@ def measure(
     report = jobs.audit_files(
         reading.find_files(files), label, pred, [jobs.parse_sensitive(text) for text in sensitive], score=score,
         weight=weight, positive=positive, order=order, confidence=confidence, min_group=min_group,
+        ci=ci, n_boot=n_boot, seed=seed, cluster=cluster,
     )  # fmt: skip
     if as_json:
         cli.print_json(report.to_dict())
@@ -135,6 +146,10 @@ def report(
     order: Order = 2,
     confidence: Confidence = 0.95,
     min_group: MinGroup = 10,
+    ci: Ci = "closed",
+    n_boot: NBoot = 1000,
+    seed: Seed = 0,
+    cluster: Cluster = None,
 ) -> None:
     """Write the audit of decisions as a page, as Markdown or as JSON."""
     from auscult.m3fair import jobs, reading
@@ -144,6 +159,7 @@ def report(
     found = jobs.audit_files(
         paths, label, pred, [jobs.parse_sensitive(text) for text in sensitive], score=score, weight=weight,
         positive=positive, order=order, confidence=confidence, min_group=min_group,
+        ci=ci, n_boot=n_boot, seed=seed, cluster=cluster,
     )  # fmt: skip
     if out.suffix == ".html":
         found.to_html(out, subtitle=", ".join(path.name for path in paths))

@@ -194,6 +194,7 @@ def audit_files(
     *,
     score: str | None = None,
     weight: str | None = None,
+    cluster: str | None = None,
     **options: Any,
 ) -> DisparityReport:
     """Audit the decisions in files.
@@ -202,15 +203,18 @@ def audit_files(
     """
     names = [attribute.name for attribute in sensitive]
     check_roles({"--label": label, "--pred": pred, "--weight": weight}, names)
-    check_roles({"--score": score}, names)
+    check_roles({"--score": score, "--cluster": cluster}, names)
     keys = [*names, label, pred]
-    rows = Rows() if score else None
+    rows = Rows() if score or cluster else None
 
     def keep(block: Any, prior: npt.NDArray[Any] | None) -> None:
-        if rows is not None and score is not None:
-            rows.add(code_columns(block, keys), score=reading.to_scores(block[score], score), weight=prior)
+        if rows is not None:
+            rows.add(
+                code_columns(block, keys), weight=prior, cluster=block[cluster] if cluster else None,
+                score=reading.to_scores(block[score], score) if score else None,
+            )  # fmt: skip
 
-    counted = count_files(paths, keys, weight, also=[score] if score else [], on_block=keep)
+    counted = count_files(paths, keys, weight, also=[name for name in (score, cluster) if name], on_block=keep)
     counted = unify_outcomes(counted, label, pred)
     return audit_table(
         counted, [resolve_reference(a, counted) for a in sensitive], label=label, decision=pred, rows=rows, **options

@@ -81,6 +81,7 @@ def audit_over_time(
     attributes: Sequence[Attribute | str] | Attribute | str | None = None,
     y_score: Any = None,
     sample_weight: Any = None,
+    cluster: Any = None,
     positive: Hashable = None,
     order: int = 1,
     **options: Any,
@@ -111,6 +112,7 @@ def audit_over_time(
         raise InputError(f"there are {len(start)} times for {len(label)} labels: give one a row")
     score = None if y_score is None else np.asarray(_array(y_score), dtype=float)
     weight = None if sample_weight is None else np.asarray(_array(sample_weight), dtype=float)
+    person = None if cluster is None else np.asarray(_array(cluster), dtype=object)
     periods, reports, reasons = [], [], []
     for period in np.unique(start):
         rows = start == period
@@ -118,7 +120,8 @@ def audit_over_time(
             report = audit(
                 label[rows], decision[rows], sensitive_features={name: v[rows] for name, v in sensitive.items()},
                 attributes=attributes, y_score=None if score is None else score[rows],
-                sample_weight=None if weight is None else weight[rows], positive=positive, order=order, **options,
+                sample_weight=None if weight is None else weight[rows], positive=positive, order=order,
+                cluster=None if person is None else person[rows], **options,
             )  # fmt: skip
         except InputError as error:
             reasons.append(f"{period}: {error}")

@@ -200,7 +200,7 @@ def model_card(report: DisparityReport, reweigher: "Reweigher | None" = None, *,
 def _measured(report: DisparityReport) -> str:
     return (
         f"{report.n} rows; positive is {report.label} = {report.positive}; the decision is {report.decision}; "
-        f"intervals at {report.confidence:.0%}."
+        f"intervals at {report.confidence:.0%}{f', {report.resampling}' if report.resampling else ''}."
     )
 
 

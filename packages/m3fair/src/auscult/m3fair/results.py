@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,32 @@ class DisparityResult:
 
 
 @dataclass(frozen=True)
+class Resampling:
+    """How bootstrap intervals were made.
+
+    Parameters
+    ----------
+    n_boot
+        Number of resamples.
+    seed
+        The seed.
+    n
+        Number of rows or clusters that were drawn.
+    clusters
+        Whether clusters were.
+    """
+
+    n_boot: int
+    seed: int
+    n: int
+    clusters: bool
+
+    def __str__(self) -> str:
+        units = "clusters" if self.clusters else "rows"
+        return f"percentiles of {self.n_boot} resamples of {self.n} {units}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
 class DisparityReport:
     """The result of :func:`audit`.
 
@@ -81,6 +107,8 @@ class DisparityReport:
         Each group, and everyone else pooled, against the reference.
     warnings
         What is undefined, small, or pooled with care.
+    resampling
+        How the intervals were resampled; None for closed forms.
     """
 
     n: int
@@ -92,6 +120,7 @@ class DisparityReport:
     groups: tuple[GroupResult, ...]
     comparisons: tuple[DisparityResult, ...]
     warnings: tuple[str, ...] = field(default=())
+    resampling: Resampling | None = None
 
     @property
     def by_group(self) -> Any:
@@ -154,6 +183,7 @@ class DisparityReport:
             "label": self.label,
             "decision": self.decision,
             "confidence": self.confidence,
+            "resampling": None if self.resampling is None else asdict(self.resampling),
             "overall": _group_dict(self.overall),
             "groups": [_group_dict(result) for result in self.groups],
             "disparities": [

@@ -27,7 +27,7 @@ class RowArrays:
     score, weight
         (n,) or None.
     cluster
-        (n,) numbers from 0, equal for rows of one person, or None.
+        (n,) numbers from 0, each of which occurs, equal for rows of one person; or None.
     """
 
     combination: npt.NDArray[np.int32]
@@ -86,4 +86,8 @@ class Rows:
         number, score, weight, cluster = (
             None if parts[0] is None else np.concatenate(parts) for parts in zip(*self._blocks, strict=True)
         )
+        if cluster is not None:
+            # Integers are coded by their range, so numbers that no row has are left out here.
+            occurs = np.bincount(cluster) > 0
+            cluster = (np.cumsum(occurs) - 1)[cluster]
         return RowArrays(combination[number], label[number], decision[number], score, weight, cluster)
