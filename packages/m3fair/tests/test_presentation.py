@@ -41,6 +41,36 @@ def test_worst_groups_are_sorted_by_distance(report):
     assert ratio.distance == pytest.approx(1 - min(ratio.value, 1 / ratio.value))
 
 
+def test_any_rates_and_disparities_of_the_field(rows):
+    report = audit(
+        rows["y"], rows["decision"], sensitive_features=rows[["sex"]], metrics=["f1", "false_negative_rate"],
+        disparities=["predictive_parity_difference", "average_absolute_odds_difference"],
+    )  # fmt: skip
+    from sklearn.metrics import f1_score
+
+    women = rows["sex"] == "F"
+    assert report.groups[0].metrics["f1"] == pytest.approx(f1_score(rows["y"][women], rows["decision"][women]))
+    assert np.isnan(report.groups[0].intervals["f1"]).all(), "no closed form"
+    assert {item.metric for item in report.comparisons} == {
+        "predictive_parity_difference", "average_absolute_odds_difference",
+    }  # fmt: skip
+    assert_self_contained(report.to_html())
+    with pytest.raises(InputError, match="'recall' is unknown"):
+        audit(rows["y"], rows["decision"], sensitive_features=rows[["sex"]], metrics=["recall"])
+    with pytest.raises(InputError, match="'spd' is unknown"):
+        audit(rows["y"], rows["decision"], sensitive_features=rows[["sex"]], disparities=["spd"])
+
+
+def test_summary_is_the_range_over_the_groups(report):
+    frame = report.summary.set_index(["attributes", "metric"])
+    by_sex = report.by_group[report.by_group["group"].str.match(r"^sex=.$")]
+    row = frame.loc[("sex", "accuracy")]
+    assert row["difference"] == pytest.approx(by_sex["accuracy"].max() - by_sex["accuracy"].min())
+    assert row["ratio"] == pytest.approx(by_sex["accuracy"].min() / by_sex["accuracy"].max())
+    assert row["lowest"] == by_sex.loc[by_sex["accuracy"].idxmin(), "group"]
+    assert set(frame.index.get_level_values("attributes")) == {"sex", "race", "sex & race"}
+
+
 def test_markdown_escapes_and_shows_every_group(report):
     text = to_markdown({"before": report, "after": report})
     assert "a\\|b" in text

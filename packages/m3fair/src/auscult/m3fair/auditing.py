@@ -12,6 +12,7 @@ from auscult.m3fair.cells import ConfusionCells
 from auscult.m3fair.coding import code_columns, get_column, named_columns, one_dimensional
 from auscult.m3fair.fitted import describe_cell
 from auscult.m3fair.groups import POOLED, Comparison, Group
+from auscult.m3fair.metrics.confusion import PROPORTIONS, RATES
 from auscult.m3fair.metrics.disparity import DISPARITIES
 from auscult.m3fair.metrics.ranking import auroc
 from auscult.m3fair.resampling import resample_report
@@ -39,6 +40,8 @@ def audit(
     positive: Hashable = None,
     order: int = 2,
     confidence: float = 0.95,
+    metrics: Sequence[str] = GROUP_METRICS,
+    disparities: Sequence[str] = GROUP_DISPARITIES,
     min_group: int = 10,
     ci: str = "closed",
     n_boot: int = 1000,
@@ -66,6 +69,9 @@ def audit(
         Groups are formed by every 1 to ``order`` attributes.
     confidence
         Nominal coverage of the intervals.
+    metrics, disparities
+        Names in :data:`~auscult.m3fair.metrics.RATES` and :data:`~auscult.m3fair.metrics.DISPARITIES`. One
+        without a closed-form interval has NaN bounds unless ``ci="bootstrap"``.
     min_group
         Groups with fewer rows get a warning.
     ci
@@ -113,8 +119,8 @@ def audit(
         )
     return audit_table(
         CountTable.count_codes(coded, weight), resolved, label=label, decision=decision, rows=rows,
-        positive=None if positive is None else str(positive), order=order, confidence=confidence, min_group=min_group,
-        ci=ci, n_boot=n_boot, seed=seed,
+        positive=None if positive is None else str(positive), order=order, confidence=confidence,
+        metrics=metrics, disparities=disparities, min_group=min_group, ci=ci, n_boot=n_boot, seed=seed,
     )  # fmt: skip
 
 
@@ -128,6 +134,8 @@ def audit_table(
     positive: str | None = None,
     order: int = 2,
     confidence: float = 0.95,
+    metrics: Sequence[str] = GROUP_METRICS,
+    disparities: Sequence[str] = GROUP_DISPARITIES,
     min_group: int = 10,
     ci: str = "closed",
     n_boot: int = 1000,
@@ -152,6 +160,10 @@ def audit_table(
         raise InputError(f"confidence={confidence}: give a number between 0 and 1, such as 0.95")
     if ci not in ("closed", "bootstrap"):
         raise InputError(f"ci={ci!r} is unknown: choose closed or bootstrap")
+    for kind, wanted, known in (("metric", metrics, RATES), ("disparity", disparities, DISPARITIES)):
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            raise InputError(f"the {kind} {unknown[0]!r} is unknown: choose from {', '.join(known)}")
     cells = ConfusionCells.of(table, attributes, label=label, decision=decision, positive=positive)
     groups = cells.groups
     single = None if rows is None else rows.arrays(groups, cells.positive)
@@ -161,23 +173,25 @@ def audit_table(
 
     def measure(group: Group, members: npt.NDArray[np.bool_]) -> GroupResult:
         confusion = cells.pool(members)
-        metrics = {name: float(confusion.rate(name)) for name in GROUP_METRICS}
-        bounds = {name: confusion.interval(name, confidence) for name in GROUP_METRICS}
-        intervals = {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+        values = {name: float(confusion.rate(name)) for name in metrics}
+        intervals = dict.fromkeys(metrics, (np.nan, np.nan))
+        for name in PROPORTIONS.intersection(metrics):
+            low, high = confusion.interval(name, confidence)
+            intervals[name] = (float(low), float(high))
         if single is not None and single.score is not None:
             there = members[single.combination]
             area = auroc(
                 single.label[there], single.score[there], None if single.weight is None else single.weight[there],
                 confidence=confidence,
             )  # fmt: skip
-            metrics["auroc"], intervals["auroc"] = area.value, (area.low, area.high)
+            values["auroc"], intervals["auroc"] = area.value, (area.low, area.high)
         n = cells.n(members)
-        undefined = [name for name, value in metrics.items() if np.isnan(value)]
+        undefined = [name for name, value in values.items() if np.isnan(value)]
         if undefined:
             notes.append(f"undefined in the group {describe_cell(group) or 'everyone'} (n={n}): {', '.join(undefined)}")
         if group and n < min_group:
             notes.append(f"the group {describe_cell(group)} has only {n} rows: its rates say little")
-        return GroupResult(group, n, float(confusion.weight.sum()), metrics, intervals)
+        return GroupResult(group, n, float(confusion.weight.sum()), values, intervals)
 
     overall = measure({}, np.ones(len(groups.cells), dtype=bool))
     measured = [
@@ -191,7 +205,7 @@ def audit_table(
             notes.extend(_missing_note(comparison, cells))
         group, reference = (cells.pool(members) for members in (comparison.members, comparison.reference_members))
         undefined = []
-        for name in GROUP_DISPARITIES:
+        for name in disparities:
             value = float(DISPARITIES[name].value(group, reference))
             interval = DISPARITIES[name].interval
             low, high = interval(group, reference, confidence) if interval else (np.nan, np.nan)

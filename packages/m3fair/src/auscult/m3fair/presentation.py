@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from auscult.core.formatting import format_value
 from auscult.core.intervals import Interval
-from auscult.m3fair.auditing import GROUP_DISPARITIES
 from auscult.m3fair.fitted import describe_cell
 from auscult.m3fair.results import DisparityReport
 
@@ -145,10 +144,12 @@ def to_page(
         )  # fmt: skip
     for name, report in reports.items():
         page.table(group_rows(report), caption=f"Groups: {name}." if len(reports) > 1 else "Groups.")
+    for name, report in reports.items():
+        page.table(report.summary, caption=f"Range over the groups{_of(name, reports)}.")
     page.section(
         "Disparities", "Each group, and everyone else pooled, against the reference group of the same attributes."
     )
-    for metric in GROUP_DISPARITIES:
+    for metric in dict.fromkeys(item.metric for item in first.comparisons):
         page.figure(
             plot_disparities(reports, metric, order=1), caption=f"{_words(metric)}.",
             alt=f"{_words(metric)} of each group against its reference, with intervals and a line at no disparity.",

@@ -149,6 +149,41 @@ class DisparityReport:
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
+    @property
+    def summary(self) -> Any:
+        """A pandas frame: a row for every set of attributes and metric, over its groups.
+
+        Range (``difference``, ``ratio``), largest distance from everyone (``to_overall``), weighted standard
+        deviation, largest prevalence-weighted distance (``violation``), the lowest and highest group, and the
+        groups that are undefined and count in none of these.
+        """
+        import pandas as pd
+
+        from auscult.m3fair.metrics.many import summarize
+
+        by_attributes: dict[tuple[str, ...], list[GroupResult]] = {}
+        for result in self.groups:
+            by_attributes.setdefault(tuple(result.group), []).append(result)
+        rows = []
+        for attributes, results in by_attributes.items():
+            names = [describe_cell(result.group) for result in results]
+            for metric, overall in self.overall.metrics.items():
+                found = summarize(
+                    [result.metrics[metric] for result in results], [result.n for result in results], overall=overall,
+                    names=names, weight=[result.weight for result in results], total=self.overall.weight,
+                )  # fmt: skip
+                rows.append(
+                    {
+                        "attributes": " & ".join(attributes), "metric": metric, "overall": found.overall,
+                        "difference": found.difference, "ratio": found.ratio, "to_overall": found.to_overall,
+                        "standard_deviation": found.standard_deviation, "violation": found.violation,
+                        "lowest": "; ".join(str(group.name) for group in found.lowest),
+                        "highest": "; ".join(str(group.name) for group in found.highest),
+                        "undefined": "; ".join(map(str, found.undefined)),
+                    }
+                )  # fmt: skip
+        return pd.DataFrame(rows)
+
     def worst(self, k: int = 5, metric: str = "statistical_parity_difference") -> tuple[DisparityResult, ...]:
         """Return the k groups furthest from their reference, the furthest first; undefined ones are left out."""
         found = [item for item in self.comparisons if item.metric == metric and item.comparison.group is not None]

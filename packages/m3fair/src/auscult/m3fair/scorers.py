@@ -8,7 +8,8 @@ from sklearn.metrics import make_scorer
 
 from auscult.core.errors import InputError
 from auscult.m3fair.attributes import Attribute
-from auscult.m3fair.auditing import GROUP_DISPARITIES, audit
+from auscult.m3fair.auditing import audit
+from auscult.m3fair.metrics.disparity import DISPARITIES
 
 
 def worst_disparity(
@@ -38,10 +39,8 @@ def worst_disparity(
     """
     report = audit(
         y_true, y_pred, sensitive_features=sensitive_features, attributes=attributes, order=order,
-        sample_weight=sample_weight, min_group=0,
+        sample_weight=sample_weight, min_group=0, metrics=(), disparities=(metric,),
     )  # fmt: skip
-    if metric not in GROUP_DISPARITIES:
-        raise InputError(f"metric={metric!r} is unknown: choose one of {', '.join(GROUP_DISPARITIES)}")
     worst = [item.distance for item in report.comparisons if item.metric == metric and item.distance == item.distance]
     return max(worst, default=float("nan"))
 
@@ -57,8 +56,8 @@ def disparity_scorer(
     With metadata routing on, ``sensitive_features`` reaches it through ``cross_validate(..., params=...)`` or
     ``GridSearchCV.fit``; the request is set already.
     """
-    if metric not in GROUP_DISPARITIES:
-        raise InputError(f"metric={metric!r} is unknown: choose one of {', '.join(GROUP_DISPARITIES)}")
+    if metric not in DISPARITIES:
+        raise InputError(f"the disparity {metric!r} is unknown: choose from {', '.join(DISPARITIES)}")
     scorer = make_scorer(worst_disparity, greater_is_better=False, metric=metric, attributes=attributes, order=order)
     if get_config()["enable_metadata_routing"]:
         scorer = scorer.set_score_request(sensitive_features=True)
