@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from auscult.m3fair.auditing import audit_table as audit_table
     from auscult.m3fair.classifier import ReweightedClassifier as ReweightedClassifier
     from auscult.m3fair.monitoring import audit_over_time as audit_over_time
+    from auscult.m3fair.permutation import permutation_test as permutation_test
     from auscult.m3fair.results import DisparityReport as DisparityReport
     from auscult.m3fair.reweigher import Reweigher as Reweigher
     from auscult.m3fair.scorers import disparity_scorer as disparity_scorer
@@ -27,6 +28,7 @@ _NAMES = {
     "audit_over_time": "monitoring",
     "audit_table": "auditing",
     "disparity_scorer": "scorers",
+    "permutation_test": "permutation",
     "worst_disparity": "scorers",
 }
 __all__ = ["__version__", *_NAMES]

@@ -1,8 +1,8 @@
 """Percentile intervals of rates and disparities, by resampling the confusion table instead of its rows.
 
 How often each cell occurs among n rows drawn with replacement is multinomial, so a replicate of every rate of
-every group costs one draw a cell, whatever n is (Efron and Tibshirani 1993, chapter 6, for counts). Where rows
-are not independent, several visits of one patient, the patients are drawn instead: :class:`ClusterTables`.
+every group costs one draw a cell, whatever n is. Where rows are not independent, several visits of one patient,
+the patients are drawn instead: :class:`ClusterTables`.
 
 A bootstrap cannot show what did not occur: where a rate is exactly 0 or 1 its interval has no width, and in
 groups of a few rows it is too short. The closed forms of :mod:`auscult.m3fair.metrics` do better there.
@@ -234,8 +234,8 @@ def resample_clusters(clusters: ClusterTables, n_boot: int, rng: np.random.Gener
     """Return the weight sums of cells in resamples of clusters.
 
     Each cluster enters a resample Poisson(1) times, with all its rows (the Poisson bootstrap: Hanley and
-    MacGibbon 2006; Chamandy et al. 2012). The sum of N such numbers is Poisson(N), so clusters of equal tables
-    are drawn together, at the cost of one.
+    MacGibbon 2006, Comput Methods Programs Biomed 83:57). The sum of N such numbers is Poisson(N), so clusters of
+    equal tables are drawn together, at the cost of one.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Poisson bootstrap of the area under the ROC curve: rows are sorted once, each replicate only counts.
 
-A row, or a cluster of rows, enters a replicate Poisson(1) times (Hanley and MacGibbon 2006; Chamandy et al.
-2012). How often depends on the seed, the replicate and the row's number alone, so the work can be cut in
-blocks of any size.
+A row, or a cluster of rows, enters a replicate Poisson(1) times (Hanley and MacGibbon 2006, Comput Methods
+Programs Biomed 83:57). How often depends on the seed, the replicate and the row's number alone, so the work can
+be cut in blocks of any size.
 """
 
 from math import exp, factorial
