@@ -99,7 +99,7 @@ def test_a_limit_ends_with_code_1_and_says_where(run, stays):
     code, out, err = run(*options, "--fail-on", "spd>0.1")
     assert code == 1
     assert json.loads(out)["n"] == 600
-    assert "statistical_parity_difference of sex, M against F" in err
+    assert "for sex: M against F" in err
     assert run(*options, "--fail-on", "spd>0.99", "--fail-on", "disparate_impact<0.01")[0] == 0
     assert run(*options, "--fail-on", "di<0.8")[0] == 1
     code, _, err = run(*options, "--fail-on", "parity>0.1")

@@ -214,9 +214,7 @@ def audit_table(
             if not np.isfinite(value):
                 undefined.append(name)
         if undefined:
-            names = comparison.names()
-            pair = f"{names['attribute']}, {names['group']} against {names['reference']}"
-            notes.append(f"undefined for {pair}: {', '.join(undefined)}")
+            notes.append(f"undefined for {comparison}: {', '.join(undefined)}")
     for attribute, (largest, _) in zip(attributes, groups.references(), strict=True):
         if attribute.privileged is None:
             notes.append(

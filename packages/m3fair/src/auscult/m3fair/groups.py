@@ -48,6 +48,10 @@ class Comparison:
             "reference": _values_text(self.reference),
         }
 
+    def __str__(self) -> str:
+        names = self.names()
+        return f"{names['attribute']}: {names['group']} against {names['reference']}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return attribute, group and reference for JSON: values as they are, mappings for several attributes."""
         single = len(self.attributes) == 1

@@ -64,11 +64,7 @@ class Limit:
         for item in defined:
             value = 1 - item.distance if self.metric == "disparate_impact" else item.distance
             if value < self.limit if self.below else value > self.limit:
-                names = item.comparison.names()
-                found.append(
-                    f"{self.metric} of {names['attribute']}, {names['group']} against {names['reference']}, is "
-                    f"{item.value:.4g}"
-                )
+                found.append(f"{self.metric} is {item.value:.4g} for {item.comparison}")
         return found if defined else [f"{self.metric} is undefined for every group"]
 
 

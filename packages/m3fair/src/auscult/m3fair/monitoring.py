@@ -57,9 +57,7 @@ class TimeSlices:
         for period, report in zip(self.periods, self.reports, strict=True):
             for item in report.comparisons:
                 if item.metric == metric and item.comparison.group is not None and len(item.comparison.attributes) == 1:
-                    names = item.comparison.names()
-                    name = f"{names['attribute']}: {names['group']} against {names['reference']}"
-                    lines.setdefault(name, []).append((place[period], item.value, item.low, item.high))
+                    lines.setdefault(str(item.comparison), []).append((place[period], item.value, item.low, item.high))
         for (name, points), colour in zip(lines.items(), PALETTE * (1 + len(lines) // len(PALETTE)), strict=False):
             x, value, low, high = np.array(points, dtype=float).T
             ax.plot(x, value, "o-", color=colour, label=name, markersize=4)

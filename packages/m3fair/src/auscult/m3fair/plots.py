@@ -59,9 +59,7 @@ def plot_disparities(
         series[name] = {}
         for item in report.comparisons:
             if item.metric == metric and item.comparison.group is not None and len(item.comparison.attributes) <= order:
-                names = item.comparison.names()
-                row = f"{names['attribute']}: {names['group']} against {names['reference']}"
-                series[name][row] = (item.value, item.low, item.high)
+                series[name][str(item.comparison)] = (item.value, item.low, item.high)
     neutral = DISPARITIES[metric].neutral
     ax = _dots(series, ax)
     if neutral == 1:

@@ -44,7 +44,7 @@ def group_rows(report: DisparityReport, *, order: int = 2) -> list[dict[str, Any
 def disparity_rows(
     reports: Mapping[str, DisparityReport], *, order: int = 2, pooled: bool = False
 ) -> list[dict[str, Any]]:
-    """Return a row a group, reference and disparity, with a column of values and intervals a report.
+    """Return a row a comparison and disparity, with a column of values and intervals a report.
 
     ``pooled`` includes everyone outside the reference group where that is more than one group.
     """
@@ -61,9 +61,8 @@ def disparity_rows(
             key = (item.comparison.attributes, item.comparison.members.tobytes())
             if item.comparison.group is None and (not pooled or key in alone):
                 continue
-            names = item.comparison.names()
-            disparity = item.metric.replace("_", " ")
-            row = rows.setdefault((*names.values(), disparity), {**names, "disparity": disparity})
+            comparison, disparity = str(item.comparison), item.metric.replace("_", " ")
+            row = rows.setdefault((comparison, disparity), {"comparison": comparison, "disparity": disparity})
             row[name] = Interval(item.value, item.low, item.high, confidence=report.confidence)
     return list(rows.values())
 
@@ -72,7 +71,7 @@ def worst_rows(report: DisparityReport, k: int, metric: str = "statistical_parit
     """Return a row for each of the k groups that lie furthest from their reference by a disparity."""
     return [
         {
-            **item.comparison.names(),
+            "comparison": str(item.comparison),
             "n": item.n,
             metric.replace("_", " "): Interval(item.value, item.low, item.high, confidence=report.confidence),
         }
