@@ -87,7 +87,7 @@ def gpu(session: nox.Session) -> None:
     if not marked:
         session.skip("no test is marked gpu yet")
     requirements = [item for name in marked for item in group("test", name)]
-    install(session, *marked, requirements=requirements, constrained=False)
+    install(session, *marked, requirements=["torch", "triton", *requirements], constrained=False)
     run_pytest(session, *(f"{folder(name)}/tests" for name in marked), "-m", "gpu")
 
 
