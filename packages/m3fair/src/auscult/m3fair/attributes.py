@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from auscult.core.errors import InputError
-from auscult.m3fair.coding import clean_value
+from auscult.m3fair.coding import as_floats
+from auscult.m3fair.distinct import clean_value
 
 Privileged = Hashable | Collection[Hashable] | Callable[[Any], bool] | None
 
@@ -26,7 +27,8 @@ class Attribute:
     privileged
         The privileged value, a set of them, or a function of a value that says so; in an audit, the reference
         group. ``None`` keeps every value apart: mode ``level`` then ranks the values in sorted order, and an
-        audit compares with the most frequent one. With ``bins``, a number that falls into the privileged bin.
+        audit compares with the most frequent one. With ``bins``, a number that falls into the privileged bin, or
+        a function of a bin's name.
     level
         The importance l_k of mode ``level``: a whole number, 0 to leave the attribute out. ``None`` takes the
         next power of two that cannot collide with the others.
@@ -35,18 +37,20 @@ class Attribute:
         frequent bins, the last three learnt on the rows given to ``fit``. A value equal to an edge lies below it.
     missing
         ``"category"``: missing is a group of its own (never silently unprivileged); ``"drop"``: such rows
-        count nowhere and weigh 0; ``"error"``: refuse them.
+        count nowhere and weigh 0; ``"error"``: refuse them. The last two concern weights: an audit always shows
+        missing as a group.
 
     Raises
     ------
     InputError
-        For a level that is negative or not whole, edges that do not increase, and unknown options.
+        For a level that is negative or not whole, no privileged value in a set, edges that do not increase, and
+        unknown options.
     """
 
     name: str
     privileged: Privileged = None
     level: int | None = None
-    bins: Sequence[float] | Literal["mean", "median"] | int | None = None
+    bins: Sequence[float] | npt.NDArray[Any] | Literal["mean", "median"] | int | None = None
     missing: Literal["category", "drop", "error"] = "category"
 
     def __post_init__(self) -> None:
@@ -61,16 +65,22 @@ class Attribute:
             raise InputError(
                 f"missing={self.missing!r} of {self.name!r} is unknown: choose 'category', 'drop' or 'error'"
             )
-        if isinstance(self.bins, str) and self.bins not in ("mean", "median"):
+        if not _collection(self.privileged):
+            raise InputError(f"no value of {self.name!r} is privileged: name one, or leave it None")
+        if self.bins is not None and not (isinstance(self.bins, str) and self.bins in ("mean", "median")):
+            self._check_bins()
+
+    def _check_bins(self) -> None:
+        if isinstance(self.bins, str) or np.ndim(self.bins) > 1:  # type: ignore[arg-type]
             raise InputError(
                 f"bins={self.bins!r} of {self.name!r} is unknown: choose 'mean', 'median', edges or a number"
             )
-        if isinstance(self.bins, int) and self.bins < 2:
-            raise InputError(f"bins={self.bins} of {self.name!r}: at least 2 bins make groups")
-        if isinstance(self.bins, Sequence) and not isinstance(self.bins, str):
-            edges = np.asarray(self.bins, dtype=float)
-            if edges.ndim != 1 or not len(edges) or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
-                raise InputError(f"the bin edges {list(self.bins)} of {self.name!r} must be finite and increase")
+        if np.ndim(self.bins) == 1:  # type: ignore[arg-type]
+            edges = as_floats(self.bins, f"bin edges of {self.name!r}")
+            if not len(edges) or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
+                raise InputError(f"the bin edges {edges.tolist()} of {self.name!r} must be finite and increase")
+        elif not isinstance(self.bins, (int, np.integer)) or self.bins < 2:
+            raise InputError(f"bins={self.bins} of {self.name!r}: give a whole number of at least 2, or edges")
 
     def is_privileged(self, values: Sequence[Hashable]) -> npt.NDArray[np.bool_]:
         """Return, for each of the column's values, whether it is privileged (missing never is).
@@ -109,30 +119,35 @@ class Cut:
 
         ``"mean"`` is weighted by ``weight``; quantiles are those of the rows.
         """
-        bins = attribute.bins
-        if isinstance(bins, Sequence) and not isinstance(bins, str):
+        bins: Any = attribute.bins
+        if np.ndim(bins):
             return cls(tuple(float(edge) for edge in bins))
-        numbers = _numbers(attribute.name, column)
+        numbers = as_floats(column, f"values of the attribute {attribute.name!r}, which has bins,")
+        if weight is not None and len(weight) != len(numbers):
+            raise InputError(f"there are {len(weight)} weights for {len(numbers)} rows: give one weight a row")
         there = np.isfinite(numbers)
+        if bins == "mean" and weight is not None:
+            there &= weight > 0
         if not there.any():
             raise InputError(f"the attribute {attribute.name!r} has no number to learn its bins from")
         if bins == "mean":
             return cls((float(np.average(numbers[there], weights=None if weight is None else weight[there])),))
-        parts = 2 if bins == "median" else bins
-        assert isinstance(parts, int)
+        parts = 2 if bins == "median" else int(bins)
         edges = np.quantile(numbers[there], np.arange(1, parts) / parts)
         return cls(tuple(float(edge) for edge in np.unique(edges)))
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The groups' names, in increasing order."""
-        texts = [f"{edge:.6g}" for edge in self.edges]
+        # Edges that agree in six digits need more, or different groups would share a name.
+        digits = next(d for d in range(6, 18) if len({f"{edge:.{d}g}" for edge in self.edges}) == len(self.edges))
+        texts = [f"{edge:.{digits}g}" for edge in self.edges]
         inner = [f"{low} to {high}" for low, high in pairwise(texts)]
         return (f"up to {texts[0]}", *inner, f"above {texts[-1]}")
 
     def apply(self, name: str, column: Any) -> npt.NDArray[Any]:
         """Return the group name of each number (n,), None where it is missing."""
-        numbers = _numbers(name, column)
+        numbers = as_floats(column, f"values of the attribute {name!r}, which has bins,")
         labels = np.array([*self.labels, None], dtype=object)
         position = np.searchsorted(self.edges, numbers, side="left")
         return labels[np.where(np.isnan(numbers), len(self.labels), position)]
@@ -141,8 +156,9 @@ class Cut:
         """Return the privileged group's name for the number that the attribute names."""
         if attribute.privileged is None or callable(attribute.privileged):
             return attribute.privileged
-        numbers = [float(value) for value in _collection(attribute.privileged)]  # type: ignore[arg-type]
-        return frozenset(self.apply(attribute.name, np.array(numbers)).tolist())
+        values = _collection(attribute.privileged)
+        numbers = as_floats(values, f"privileged values of the attribute {attribute.name!r}, which has bins,")
+        return frozenset(self.apply(attribute.name, numbers).tolist())
 
 
 def as_attributes(attributes: Sequence[Attribute | str] | Attribute | str | None) -> tuple[Attribute, ...]:
@@ -169,10 +185,10 @@ def assign_levels(attributes: Sequence[Attribute], top_ranks: Sequence[int]) -> 
     top_ranks
         The highest rank of each attribute's values (1 for privileged or not).
     """
-    reach = sum(a.level * top for a, top in zip(attributes, top_ranks, strict=True) if a.level is not None)
+    given = [None if a.level is None else operator.index(a.level) for a in attributes]
+    reach = sum(level * top for level, top in zip(given, top_ranks, strict=True) if level is not None)
     levels = []
-    for attribute, top in zip(attributes, top_ranks, strict=True):
-        level = attribute.level
+    for level, top in zip(given, top_ranks, strict=True):
         if level is None:
             level = 1 << reach.bit_length()
             reach += level * max(top, 1)
@@ -187,13 +203,6 @@ def list_values(values: Sequence[Hashable], most: int = 8) -> str:
 
 
 def _collection(privileged: Any) -> list[Hashable]:
-    if isinstance(privileged, (list, tuple, set, frozenset, np.ndarray)):
+    if isinstance(privileged, Collection | np.ndarray) and not isinstance(privileged, str | bytes):
         return list(privileged)
     return [privileged]
-
-
-def _numbers(name: str, column: Any) -> npt.NDArray[np.float64]:
-    try:
-        return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"the attribute {name!r} has bins but is not a column of numbers") from None

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from auscult.core.errors import InputError
 from auscult.m3fair.attributes import Attribute, Cut, as_attributes
 from auscult.m3fair.cells import ConfusionCells
-from auscult.m3fair.coding import code_columns, get_column, named_columns, one_dimensional
+from auscult.m3fair.coding import as_floats, code_columns, get_column, named_columns, one_dimensional
 from auscult.m3fair.fitted import describe_cell
 from auscult.m3fair.groups import POOLED, Comparison, Group
 from auscult.m3fair.metrics.confusion import PROPORTIONS, RATES
@@ -235,10 +235,7 @@ def check_scores(scores: Any, n: int) -> npt.NDArray[np.float64]:
     InputError
         For scores that are not numbers or not finite, and for another length.
     """
-    try:
-        array = np.asarray(scores.to_numpy() if hasattr(scores, "to_numpy") else scores, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError("the scores are not all numbers: give one number a row") from None
+    array = as_floats(scores, "scores")
     if array.shape != (n,):
         raise InputError(f"the scores have shape {array.shape} for {n} rows: give one number a row")
     bad = np.flatnonzero(~np.isfinite(array))

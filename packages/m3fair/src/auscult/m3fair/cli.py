@@ -69,6 +69,7 @@ def weights(
     if table is not None:
         _check_suffix(table, (".json", ".parquet"), "--table")
     paths = reading.find_files(files)
+    _check_places({"--out": out, "--table": table}, paths)
     (reweigher, counted), notes = _noting_warnings(
         lambda: jobs.fit_files(paths, label, parsed, positive=positive, weight=weight, mode=mode, smoothing=smoothing)
     )
@@ -264,6 +265,16 @@ def _headline(report: "DisparityReport") -> str:
 def _check_suffix(path: Path, known: tuple[str, ...], option: str) -> None:
     if path.suffix not in known:
         raise InputError(f"{option} {str(path)!r}: the name must end in {' or '.join(known)}")
+
+
+def _check_places(places: dict[str, Path | None], read: list[Path]) -> None:
+    """Refuse to write over a file that is read, or two things to one file."""
+    seen = {path.resolve(): "read" for path in read}
+    for option, path in places.items():
+        if path is not None:
+            if path.resolve() in seen:
+                raise InputError(f"{option} {str(path)!r} is also {seen[path.resolve()]}: give another name")
+            seen[path.resolve()] = option
 
 
 def _noting_warnings(job: Callable[[], Any]) -> tuple[Any, list[str]]:

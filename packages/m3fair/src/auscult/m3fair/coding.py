@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from auscult.core.errors import InputError
+from auscult.m3fair.distinct import clean_value as clean_value
+from auscult.m3fair.distinct import distinct
 
 BLOCK = 1 << 18
 DENSE = 1 << 22
-_INTEGER_SPAN = 1 << 8
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,32 @@ class CodedColumns:
 
 
 class ColumnCoder:
-    """Codes for the values of one column, learnt as blocks arrive."""
+    """Codes for the values of one column, learnt as blocks arrive.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    name
+        The column, for messages.
+    """
+
+    def __init__(self, name: str = "values") -> None:
+        self.name = name
         self.positions: dict[Hashable, int] = {}
 
     def encode(self, block: Any) -> npt.NDArray[Any]:
-        """Return the codes (n,) of a block: an array, a narwhals series or an Arrow array."""
-        local, values = _distinct(block)
+        """Return the codes (n,) of a block: an array, a narwhals series or an Arrow array.
+
+        Raises
+        ------
+        InputError
+            For values that cannot be told apart, such as lists.
+        """
+        try:
+            local, values = distinct(block)
+        except TypeError as error:
+            raise InputError(
+                f"the column {self.name!r} has values that are no groups ({error}): give numbers, text or dates"
+            ) from None
         lookup = np.array([self.positions.setdefault(value, len(self.positions)) for value in values], dtype=np.int64)
         smallest = np.min_scalar_type(len(self.positions))
         if np.array_equal(lookup, np.arange(len(lookup))):
@@ -95,13 +114,13 @@ def code_columns(data: Any, names: Sequence[str]) -> CodedColumns:
     Raises
     ------
     InputError
-        For a column that is absent, and for arrays of different lengths.
+        For a column that is absent, arrays of different lengths, and values that are lists or structures.
     """
     columns = [(name, get_column(data, name)) for name in names]
     lengths = {name: len(column) for name, column in columns}
     if len(set(lengths.values())) > 1:
         raise InputError(f"the columns have different lengths, {lengths}: give one value a row for each")
-    coded = [_code_column(column) for _, column in columns]
+    coded = [_code_column(*pair) for pair in columns]
     return CodedColumns(tuple(names), tuple(values for values, _ in coded), tuple(codes for _, codes in coded))
 
 
@@ -109,7 +128,7 @@ def named_columns(data: Any) -> tuple[Any, list[str]]:
     """Return data as a frame or a mapping from name to array, and its column names.
 
     One array or series (n,) becomes one column with its own name, or ``x0``; an array (n, K), or a frame
-    whose names are no text, becomes ``x0`` to ``x{K-1}``.
+    none of whose names is text, becomes ``x0`` to ``x{K-1}``.
 
     Raises
     ------
@@ -117,21 +136,24 @@ def named_columns(data: Any) -> tuple[Any, list[str]]:
         For a lazy frame, which must be counted by its engine instead.
     """
     if isinstance(data, Mapping):
-        return data, [str(name) for name in data]
-    native = nw.from_native(data, allow_series=True, pass_through=True)
+        return {str(name): column for name, column in data.items()}, [str(name) for name in data]
+    native = as_frame(data, allow_series=True, pass_through=True)
     if isinstance(native, nw.DataFrame):
-        names = list(native.columns)
-        if names and not any(isinstance(name, str) for name in names):
-            return {f"x{k}": native[:, k] for k in range(len(names))}, [f"x{k}" for k in range(len(names))]
-        return data, names
+        given = list(native.columns)
+        if all(isinstance(name, str) for name in given):
+            return data, given
+        named = any(isinstance(name, str) for name in given)
+        names = [str(name) if named else f"x{k}" for k, name in enumerate(given)]
+        return {name: native[:, k] for k, name in enumerate(names)}, names
     if isinstance(native, nw.LazyFrame):
         raise InputError(
             "a lazy frame has no rows yet: count it with CountTable.count_rows(frame, columns) and use fit_table, "
             "or collect it first"
         )
     if isinstance(native, nw.Series):
-        return {native.name or "x0": native}, [native.name or "x0"]
-    array = data if hasattr(data, "dictionary_encode") else np.asarray(data)
+        name = "x0" if native.name in (None, "") else str(native.name)
+        return {name: native}, [name]
+    array = data if hasattr(data, "dictionary_encode") else _as_array(data)
     if getattr(array, "ndim", 1) == 2:
         names = [f"x{k}" for k in range(array.shape[1])]
         return {name: array[:, k] for k, name in enumerate(names)}, names
@@ -140,12 +162,29 @@ def named_columns(data: Any) -> tuple[Any, list[str]]:
 
 def get_column(data: Any, name: str) -> Any:
     """Return one column of a frame (as a narwhals series) or of a mapping (as an array or a series)."""
-    names = list(data) if isinstance(data, Mapping) else list(nw.from_native(data, eager_only=True).columns)
+    frame: Any = data if isinstance(data, Mapping) else as_frame(data, eager_only=True)
+    names = list(data if isinstance(data, Mapping) else frame.columns)
     if name not in names:
         raise InputError(f"there is no column {name!r}; there are {', '.join(map(repr, names)) or 'none'}")
-    if isinstance(data, Mapping):
-        return one_dimensional(data[name], name)
-    return nw.from_native(data, eager_only=True).get_column(name)
+    return one_dimensional(data[name], name) if isinstance(data, Mapping) else frame.get_column(name)
+
+
+def as_frame(data: Any, **options: bool) -> Any:
+    """Return a frame as narwhals' own, with the options of its ``from_native``.
+
+    Raises
+    ------
+    InputError
+        For what narwhals does not read, and for a column name that occurs twice.
+    """
+    try:
+        return nw.from_native(data, **options)
+    except nw.exceptions.DuplicateError as error:
+        raise InputError(f"{' '.join(str(error).split())}: rename all but one") from None
+    except TypeError:
+        raise InputError(
+            f"a {type(data).__name__} is no frame: give a pandas, polars or DuckDB one, or a mapping of columns"
+        ) from None
 
 
 def one_dimensional(values: Any, name: str) -> Any:
@@ -153,12 +192,30 @@ def one_dimensional(values: Any, name: str) -> Any:
     series = nw.from_native(values, series_only=True, pass_through=True)
     if isinstance(series, nw.Series):
         return series
-    array = values if hasattr(values, "dictionary_encode") else np.asarray(values)
+    array = values if hasattr(values, "dictionary_encode") else _as_array(values)
     if getattr(array, "ndim", 1) == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if getattr(array, "ndim", 1) != 1:
         raise InputError(f"{name} has shape {array.shape}: give one value a row")
     return array
+
+
+def as_floats(values: Any, name: str) -> npt.NDArray[np.float64]:
+    """Return numbers of any kind of column, or an array of them, as float64; missing is NaN.
+
+    Raises
+    ------
+    InputError
+        For anything else than numbers, dates among them.
+    """
+    native = nw.from_native(values, series_only=True, pass_through=True)
+    array = native.to_numpy() if isinstance(native, nw.Series) else _as_array(values)
+    try:
+        if array.dtype.kind in "mMc":
+            raise TypeError
+        return np.asarray(array, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"the {name} are not all numbers: give one number a row") from None
 
 
 def in_type_of(like: Any, values: npt.NDArray[np.float64], name: str) -> Any:
@@ -188,6 +245,16 @@ def sort_values(values: Sequence[Hashable]) -> list[Hashable]:
         return (1, value) if isinstance(value, str) else (2, str(value))
 
     return sorted(values, key=key)
+
+
+def free_names(wanted: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Return names with underscores added until they differ from those taken."""
+    names = []
+    for name in wanted:
+        while name in taken:
+            name += "_"
+        names.append(name)
+    return names
 
 
 def joint_codes(
@@ -224,84 +291,32 @@ def joint_codes(
     return joint, distinct
 
 
-def _code_column(column: Any) -> tuple[tuple[Hashable, ...], npt.NDArray[Any]]:
-    coder = ColumnCoder()
+def _as_array(values: Any) -> npt.NDArray[Any]:
+    """Return values as an array in which whatever is missing can be told."""
+    if isinstance(values, np.ma.MaskedArray):
+        array = values.data.astype(object)
+        array[np.ma.getmaskarray(values)] = None
+        return array
+    try:
+        array = np.asarray(values)
+        # numpy would turn NaN, None and numbers beside text into text.
+        return np.asarray(values, dtype=object) if array.dtype.kind in "US" and array is not values else array
+    except ValueError:
+        raise InputError("rows differ in their number of values: give the same number for each") from None
+
+
+def _code_column(name: str, column: Any) -> tuple[tuple[Hashable, ...], npt.NDArray[Any]]:
+    coder = ColumnCoder(name)
     blocks = [coder.encode(column[start : start + BLOCK]) for start in range(0, len(column), BLOCK)]
     values = list(coder.positions)
     ordered = sort_values(values)
     position = {value: i for i, value in enumerate(ordered)}
     smallest = np.min_scalar_type(max(len(values) - 1, 0))
     rank = np.array([position[value] for value in values], dtype=smallest)
+    in_order = ordered == values
     codes = np.empty(len(column), dtype=smallest)
     start = 0
     for block in blocks:
-        codes[start : start + len(block)] = block if ordered == values else rank[block]
+        codes[start : start + len(block)] = block if in_order else rank[block]
         start += len(block)
     return tuple(ordered), codes
-
-
-def _distinct(block: Any) -> tuple[npt.NDArray[Any], list[Hashable]]:
-    """Return codes (n,) into the distinct values of a block, missing as None."""
-    if isinstance(block, nw.Series):
-        plain = block.dtype.is_integer() and not block.null_count()
-        block = block.to_numpy() if plain else block.to_arrow()
-    if isinstance(block, np.ndarray) and block.dtype.kind in "iub":
-        small = _distinct_integers(block)
-        if small is not None:
-            return small
-    return _distinct_arrow(block)
-
-
-def _distinct_integers(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[Hashable]] | None:
-    if len(block) == 0:
-        return block, []
-    low, high = int(block.min()), int(block.max())
-    if high - low >= _INTEGER_SPAN:
-        return None
-    shifted = block if low == 0 else block - block.dtype.type(low)
-    is_bool = block.dtype.kind == "b"
-    return shifted.view(np.uint8) if is_bool else shifted, [
-        bool(value) if is_bool else value for value in range(low, high + 1)
-    ]
-
-
-def _distinct_arrow(block: Any) -> tuple[npt.NDArray[Any], list[Hashable]]:
-    import pyarrow as pa
-
-    try:
-        array = block if isinstance(block, (pa.Array, pa.ChunkedArray)) else pa.array(block, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return _distinct_objects(block)
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):
-            array = pa.concat_arrays(array.chunks)
-    if not pa.types.is_dictionary(array.type):
-        array = array.dictionary_encode()
-    values = [clean_value(value) for value in array.dictionary.to_pylist()]
-    indices = array.indices
-    if indices.null_count:
-        indices = (
-            indices.fill_null(len(values)) if len(values) < 127 else indices.cast(pa.int64()).fill_null(len(values))
-        )
-        values.append(None)
-    return indices.to_numpy(zero_copy_only=False), values
-
-
-def _distinct_objects(block: Any) -> tuple[npt.NDArray[Any], list[Hashable]]:
-    import pandas as pd
-
-    codes, values = pd.factorize(np.asarray(block, dtype=object), use_na_sentinel=True)
-    distinct: list[Hashable] = [clean_value(value) for value in values]
-    return np.where(codes < 0, len(distinct), codes), [*distinct, None]
-
-
-def clean_value(value: Any) -> Hashable:
-    """Return a plain Python value; NaN, NaT and NA become None."""
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if value is None or value != value:
-        return None
-    if isinstance(value, (str, bool, int, float)):
-        return value
-    return str(value)

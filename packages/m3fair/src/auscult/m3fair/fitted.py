@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from auscult.core.errors import InputError
 from auscult.m3fair.attributes import Attribute
-from auscult.m3fair.coding import DENSE, CodedColumns, joint_codes
+from auscult.m3fair.coding import DENSE, CodedColumns, free_names, joint_codes
 from auscult.m3fair.table import CountTable
 from auscult.m3fair.weights import Scheme
 
@@ -57,7 +57,7 @@ class Fitted:
     def weigh(
         self, coded: CodedColumns, weight: npt.NDArray[np.float64] | None, unseen: Literal["raise", "one"]
     ) -> npt.NDArray[np.float64]:
-        """Return w = v r (n,) of rows coded over the attributes and the label.
+        """Return w = v r (n,) of rows coded over the attributes and the label; 0 where v is, fitted or not.
 
         Raises
         ------
@@ -67,11 +67,14 @@ class Fitted:
         result = np.ones(len(coded)) if weight is None else weight.copy()
         if prod(coded.sizes) > DENSE:
             row, cells = joint_codes(coded.codes, coded.sizes)
-            result *= self._factors_of(coded, cells, unseen)[row]
+            there = np.arange(len(cells)) if weight is None else np.unique(row[weight > 0])
+            lookup = np.zeros(len(cells))
+            lookup[there] = self._factors_of(coded, cells[there], unseen)
+            result *= lookup[row]
             return result
         occurs = np.zeros(prod(coded.sizes), dtype=bool)
-        for _, keys in coded.row_keys():
-            occurs[keys] = True
+        for rows, keys in coded.row_keys():
+            occurs[keys if weight is None else keys[weight[rows] > 0]] = True
         there = np.flatnonzero(occurs)
         lookup = np.zeros(len(occurs))
         lookup[there] = self._factors_of(coded, np.column_stack(np.unravel_index(there, coded.sizes)), unseen)
@@ -118,7 +121,10 @@ class Fitted:
         return nw.coalesce(*cases, *([nw.lit(1.0)] if unseen == "one" else []))
 
     def to_frame(self) -> Any:
-        """Return a pandas frame: a row a combination and label, with count, weight, group and factor."""
+        """Return a pandas frame: a row a combination and label, with count, weight, group and factor.
+
+        Those four get an underscore where a column has their name.
+        """
         import pandas as pd
 
         rows, labels = np.indices(self.count.shape).reshape(2, -1)
@@ -133,7 +139,8 @@ class Fitted:
             "group": self.groups[rows],
             "factor": self.factor,
         }
-        return pd.concat([*decoded, pd.DataFrame({name: np.ravel(part) for name, part in statistics.items()})], axis=1)
+        parts = zip(free_names(list(statistics), names), statistics.values(), strict=True)
+        return pd.concat([*decoded, pd.DataFrame({name: np.ravel(part) for name, part in parts})], axis=1)
 
     @cached_property
     def _row(self) -> dict[tuple[Hashable, ...], int]:

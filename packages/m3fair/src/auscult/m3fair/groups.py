@@ -16,6 +16,8 @@ from auscult.m3fair.table import CountTable
 Mask = npt.NDArray[np.bool_]
 Group = dict[str, Hashable]
 POOLED = "everyone else"
+_LARGEST = 1 << 27
+"""How many entries the matrix of groups and combinations may have: 128 MiB."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,11 @@ class Groups:
     def of_subset(self, subset: Sequence[int]) -> tuple[list[Group], Mask]:
         """Return the groups that some attributes form, and which combinations belong to each, (G, P)."""
         number, distinct = joint_codes([self.cells[:, k] for k in subset], [len(self.values[k]) for k in subset])
+        if len(distinct) * len(self.cells) > _LARGEST:
+            raise InputError(
+                f"{' & '.join(self.attributes[k].name for k in subset)} forms {len(distinct)} groups among "
+                f"{len(self.cells)} combinations of values, too many to compare: pool values or audit fewer attributes"
+            )
         names = [
             {self.attributes[k].name: self.values[k][code] for k, code in zip(subset, codes, strict=True)}
             for codes in distinct.tolist()

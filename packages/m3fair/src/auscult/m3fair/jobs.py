@@ -127,7 +127,7 @@ def count_files(
     """
     counted = CountTable.empty(columns)
     for block in reading.read_blocks(paths, [*columns, *([weight] if weight else []), *also]):
-        prior = reading.to_numbers(block[weight], weight) if weight else None
+        prior = reading.to_weights(block[weight], weight) if weight else None
         counted += CountTable.count_rows(block, columns, weight=prior)
         if on_block is not None:
             on_block(block, prior)
@@ -170,7 +170,7 @@ def write_weights(
 
     def weigh() -> Iterator[Any]:
         for block in reading.read_blocks(paths, [*names, label, *([weight] if weight else [])]):
-            prior = reading.to_numbers(block[weight], weight) if weight else None
+            prior = reading.to_weights(block[weight], weight) if weight else None
             yield reweigher.compute_weights({n: block[n] for n in names}, block[label], sample_weight=prior)
 
     def write(partial: Path) -> None:

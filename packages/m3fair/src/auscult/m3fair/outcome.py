@@ -29,8 +29,12 @@ def match_value(text: str, values: Sequence[Hashable], name: str, role: str = "v
 
 def as_number(value: Hashable) -> Hashable:
     """Return the number that a text writes, whole ones as int; anything else as it is."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "_" in value:
         return value
+    try:
+        return int(value)
+    except ValueError:
+        pass
     try:
         number = float(value)
     except ValueError:
@@ -45,18 +49,21 @@ def check_label(values: Sequence[Hashable], name: str) -> None:
     if None in values:
         raise InputError(f"the label {name!r} is missing in some rows: drop or fill these rows")
     if len(values) != 2:
-        raise InputError(
-            f"the label {name!r} has {len(values)} values ({list_values(values)}): it must have exactly two"
-        )
+        number = f"{len(values)} value{'s' if len(values) > 1 else ''}"
+        raise InputError(f"the label {name!r} has {number} ({list_values(values)}): it must have exactly two")
 
 
 def choose_positive(values: Sequence[Hashable], positive: str | None, name: str) -> Hashable:
-    """Return the positive one of a label's two values: the one named, else 1 of 0 and 1, or true."""
+    """Return the positive one of a label's two values: the one named, else 1 of 0 (or -1) and 1, or true of false.
+
+    Of 1 and 2, say, only who coded them knows.
+    """
     check_label(values, name)
     if positive is not None:
         return match_value(positive, values, name, role="positive value")
-    for value in values:
-        if as_number(value) == 1 or str(value).lower() == "true":
+    for value, other in (values, values[::-1]):
+        texts = str(value).lower(), str(other).lower()
+        if (as_number(value) == 1 and as_number(other) in (0, -1)) or texts == ("true", "false"):
             return value
     raise InputError(f"the label {name!r} has the values {list_values(values)}: say which is positive (--positive)")
 

@@ -5,12 +5,14 @@ Text is never evaluated.
 """
 
 import bz2
+import codecs
 import csv
 import glob
 import gzip
 import io
 import lzma
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from auscult.core.errors import InputError
+from auscult.m3fair.table import LARGEST_WEIGHT
 
 BLOCK_BYTES = 1 << 24
 BLOCK_ROWS = 1 << 20
@@ -128,14 +131,32 @@ def to_numbers(column: Any, name: str) -> npt.NDArray[np.float64]:
     array = _plain(column)
     if not pa.types.is_string(array.type) and not pa.types.is_large_string(array.type):
         try:
-            return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+            return np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise InputError(f"the column {name!r} holds {array.type}, not numbers") from None
     array = pc.utf8_trim_whitespace(array)
     try:
         return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
     except pa.ArrowInvalid:
-        return np.array([np.nan if text is None else _number(text, name) for text in array.to_pylist()])
+        return np.array([np.nan if text is None else _number(text, name, "numbers") for text in array.to_pylist()])
+
+
+def to_weights(column: Any, name: str) -> npt.NDArray[np.float64]:
+    """Return a column (n,) of prior weights as float64.
+
+    Raises
+    ------
+    InputError
+        For text that is not a number, and for negative, missing and infinite weights.
+    """
+    weights = to_numbers(column, name)
+    bad = weights[~((weights >= 0) & (weights <= LARGEST_WEIGHT))]
+    if len(bad):
+        raise InputError(
+            f"the column {name!r} has the weight {bad[0]:g} ({len(bad)} such): "
+            f"weights must be finite, from 0 to {LARGEST_WEIGHT:g}"
+        )
+    return weights
 
 
 def to_scores(column: Any, name: str) -> npt.NDArray[np.float64]:
@@ -167,15 +188,15 @@ def to_scores(column: Any, name: str) -> npt.NDArray[np.float64]:
 def _bracketed(text: str, name: str) -> float:
     match = _BRACKETED.fullmatch(text.strip())
     if match is None:
-        return _number(text, name)
-    return [_number(part, name) for part in match.groups() if part is not None][-1]
+        return _number(text, name, "numbers or '[p0, p1]'")
+    return [_number(part, name, "numbers or '[p0, p1]'") for part in match.groups() if part is not None][-1]
 
 
-def _number(text: str, name: str) -> float:
+def _number(text: str, name: str, wanted: str) -> float:
     if re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*nan\s*", text, re.ASCII | re.IGNORECASE):
         return float(text)
     shown = text if len(text) <= 40 else text[:40] + "..."
-    raise InputError(f"the column {name!r} holds {shown!r}, which is not a number: give numbers or '[p0, p1]'")
+    raise InputError(f"the column {name!r} holds {shown!r}, which is not a number: give {wanted}")
 
 
 def _plain(column: Any) -> Any:
@@ -206,7 +227,7 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn what the readers raise about a file into a sentence."""
     try:
         yield
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{str(path)!r} cannot be unpacked ({error}): it is truncated or damaged") from None
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise InputError(f"{str(path)!r} cannot be read: {_first_line(error)}") from None
@@ -217,9 +238,11 @@ def _explained(path: Path) -> Iterator[None]:
 def _header(path: Path, delimiter: str, opener: Callable[[Path], IO[bytes]]) -> list[str]:
     with opener(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
         try:
-            header = next(csv.reader(text, delimiter=delimiter), None)
+            header = next(filter(None, csv.reader(text, delimiter=delimiter)), None)
         except UnicodeDecodeError:
             raise _not_utf8(path, opener) from None
+        except csv.Error as error:
+            raise InputError(f"{str(path)!r} has no header line: {error}; is there a quote without its end?") from None
     if not header:
         raise InputError(f"{str(path)!r} is empty: it needs a header line and rows")
     return header
@@ -233,7 +256,7 @@ def _read_csv(
     with opener(path) as file:
         try:
             reader = pyarrow.csv.open_csv(
-                file,
+                _Utf8(file),
                 read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES),
                 parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
                 convert_options=pyarrow.csv.ConvertOptions(
@@ -245,12 +268,29 @@ def _read_csv(
             )
             for batch in reader:
                 yield {name: pa.chunked_array([batch.column(name)]) for name in columns}
+        except UnicodeDecodeError:
+            raise _not_utf8(path, opener) from None
         except pa.ArrowInvalid as error:
-            if "UTF8" in str(error):
-                raise _not_utf8(path, opener) from None
             if "Empty CSV" in str(error):
                 return
             raise
+
+
+class _Utf8(io.RawIOBase):
+    """A file whose bytes are checked while they are read: also those of columns that nobody asked for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        if not data.isascii() or self._decoder.getstate()[0]:
+            self._decoder.decode(data, final=not data)
+        return data
 
 
 def _read_parquet(path: Path, columns: list[str]) -> Iterator[dict[str, pa.ChunkedArray]]:

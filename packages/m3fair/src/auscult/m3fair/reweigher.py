@@ -1,7 +1,7 @@
 """The estimator: fit factors on training rows, compute the weights of rows."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -22,7 +22,7 @@ from auscult.m3fair.coding import (
     named_columns,
     one_dimensional,
 )
-from auscult.m3fair.fitted import Fitted, describe_cell, diagnose
+from auscult.m3fair.fitted import Cell, Fitted, describe_cell, diagnose
 from auscult.m3fair.table import CountTable, check_weights
 from auscult.m3fair.weights import MODES, Mode, Scheme, factors
 
@@ -209,9 +209,11 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
             raise InputError(f"mode {self.mode!r} fits its margins exactly and takes no smoothing: set smoothing=0")
         if not 0 <= self.strength <= 1:
             raise InputError(f"strength={self.strength!r}: give a number from 0 (prior weights) to 1 (Reweighing)")
-        if self.clip is not None and not 0 <= self.clip[0] <= self.clip[1]:
-            raise InputError(f"clip={self.clip!r}: give a lowest and a highest factor, 0 <= lowest <= highest")
-        if self.mode == "lattice" and not 1 <= self.order <= len(attributes):
+        if self.clip is not None and not (0 <= self.clip[0] <= self.clip[1] and self.clip[1] > 0):
+            raise InputError(
+                f"clip={self.clip!r}: give a lowest and a highest factor, 0 <= lowest <= highest, not both 0"
+            )
+        if self.mode == "lattice" and self.order not in range(1, len(attributes) + 1):
             raise InputError(f"order={self.order!r}: give a whole number from 1 to the {len(attributes)} attributes")
         for name, power in (self.importance or {}).items():
             if name not in [a.name for a in attributes] or not 0 <= power <= 1:
@@ -263,8 +265,8 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
                 table = table.keep(~missing)
             if all(value is None for value in table.values[k]):
                 raise InputError(f"the attribute {attribute.name!r} has no value at all: leave it out or fill it in")
-        if table.total_weight == 0:
-            raise InputError("the prior weights are all 0: give at least one row some weight")
+        if table.weight_squared.sum() == 0:
+            raise InputError("the prior weights are all 0, or too small to square: give at least one row some weight")
         if None in table.values[-1]:
             raise InputError(f"the label {table.columns[-1]!r} has missing values: drop these rows")
         attributes = tuple(
@@ -277,7 +279,7 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
         count, mass, squared = np.zeros(shape, dtype=np.int64), np.zeros(shape), np.zeros(shape)
         where = row, table.codes[:, -1]
         count[where], mass[where], squared[where] = table.count, table.weight, table.weight_squared
-        scheme = Scheme.build(attributes, table.values[:-1]) if self.mode == "level" else None
+        scheme = Scheme.build(attributes, self._in_order(table)) if self.mode == "level" else None
         groups = np.arange(len(cells)) if scheme is None else scheme.groups(combinations)
         factor = factors(
             mass, cells, mode=self.mode, groups=groups, order=self.order, smoothing=self.smoothing,
@@ -297,17 +299,26 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
         self.diagnostics_ = diagnose(self.fitted_, self.min_cell)
         self._warn()
 
+    def _in_order(self, table: CountTable) -> list[Sequence[Hashable]]:
+        """Return each attribute's values in the order of their ranks: bins by their edges, not by their names."""
+        order: list[Sequence[Hashable]] = []
+        for name, values in zip(table.columns[:-1], table.values[:-1], strict=True):
+            bins = self.cuts_[name].labels if name in self.cuts_ else ()
+            place = {value: i for i, value in enumerate(bins)}
+            order.append(sorted(values, key=lambda value, place=place: place.get(value, len(place))))  # type: ignore[misc]
+        return order
+
     def _warn(self) -> None:
         found = self.diagnostics_
         for merged in found.collisions:
             levels = ", ".join(f"{name} {level}" for name, level in self.levels_.items())
             warnings.warn(
                 f"the levels ({levels}) give different groups the same score and so merge them: "
-                f"{'; '.join(map(describe_cell, merged))}. Levels whose sums differ, such as 1, 2, 4, keep them apart.",
+                f"{_list_cells(merged, 20)}. Levels whose sums differ, such as 1, 2, 4, keep them apart.",
                 stacklevel=4,
             )
         if found.empty_cells and self.empty != "ignore" and not self.smoothing:
-            names = "; ".join(map(describe_cell, found.empty_cells[:5]))
+            names = _list_cells(found.empty_cells, 5)
             text = (
                 f"{len(found.empty_cells)} combinations of group and label never occur ({names}): their factor is "
                 f"undefined and {found.lost_mass:.6g} of the total weight {found.total_weight:.6g} is lost; "
@@ -316,6 +327,11 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
             if self.empty == "raise":
                 raise InputError(text)
             warnings.warn(text, stacklevel=4)
+
+
+def _list_cells(cells: Sequence[Cell], most: int) -> str:
+    more = [f"and {len(cells) - most} more"] if len(cells) > most else []
+    return "; ".join([*map(describe_cell, cells[:most]), *more])
 
 
 def _like(y: Any, X: Any, sensitive_features: Any, weights: npt.NDArray[np.float64]) -> Any:

@@ -22,15 +22,20 @@ from auscult.core.files import replace_atomically
 from auscult.m3fair.coding import (
     DENSE,
     CodedColumns,
-    clean_value,
+    as_floats,
+    as_frame,
     code_columns,
+    free_names,
     get_column,
     joint_codes,
     sort_values,
 )
+from auscult.m3fair.distinct import clean_value
 
 _STATISTICS = ("count", "weight", "weight_squared")
 _SCHEMA = 1
+LARGEST_WEIGHT = 1e150
+"""The square of a larger weight, summed, would leave the range of float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +91,10 @@ class CountTable:
         InputError
             For absent columns, arrays of different lengths, and negative, missing or infinite weights.
         """
-        if len(set(by)) != len(by):
-            raise InputError(f"the columns {list(by)} name one twice: name each once")
+        if not by or len(set(by)) != len(by):
+            raise InputError(f"the columns to count by are {list(by)}: name at least one, and each once")
         if not isinstance(data, Mapping):
-            frame = nw.from_native(data)
+            frame = as_frame(data)
             if isinstance(frame, nw.LazyFrame):
                 return cls._count_lazy(frame, by, weight)
         weights = None
@@ -203,11 +208,15 @@ class CountTable:
             k = self.columns.index(name)
             new = [mapping.get(value, value) for value in self.values[k]]
             values[k] = tuple(sort_values(list(dict.fromkeys(new))))
-            codes[:, k] = np.array([values[k].index(value) for value in new], dtype=np.intp)[codes[:, k]]
+            position = {value: i for i, value in enumerate(values[k])}
+            codes[:, k] = np.array([position[value] for value in new], dtype=np.intp)[codes[:, k]]
         return _canonical(self.columns, tuple(values), codes, self.count, self.weight, self.weight_squared)
 
     def to_frame(self) -> Any:
-        """Return a pandas frame: a row a cell, the columns' values, then count, weight, weight_squared."""
+        """Return a pandas frame: a row a cell, the columns' values, then count, weight, weight_squared.
+
+        Those three get an underscore where a column has their name.
+        """
         import pandas as pd
 
         decoded = [
@@ -216,18 +225,17 @@ class CountTable:
         ]
         statistics = [pd.Series(getattr(self, name)) for name in _STATISTICS]
         frame = pd.concat([*decoded, *statistics], axis=1)
-        frame.columns = pd.Index([*self.columns, *_STATISTICS])
+        frame.columns = pd.Index([*self.columns, *free_names(_STATISTICS, self.columns)])
         return frame
 
     @classmethod
     def from_frame(cls, frame: Any) -> "CountTable":
         """Read back :meth:`to_frame`: its last columns are count, weight and weight_squared."""
-        native = nw.from_native(frame, eager_only=True)
+        native = as_frame(frame, eager_only=True)
         names = list(native.columns)
-        if tuple(names[-3:]) != _STATISTICS:
-            raise InputError(f"a count table ends in the columns {list(_STATISTICS)}, not in {names[-3:]}")
+        _check_names(names, "the frame")
         columns = [native.get_column(name).to_list() for name in names[:-3]]
-        return cls._from_columns(names[:-3], columns, [native.get_column(name).to_numpy() for name in _STATISTICS])
+        return cls._from_columns(names[:-3], columns, [native.get_column(name).to_numpy() for name in names[-3:]])
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return the table as JSON text; with a path, also write it there."""
@@ -253,19 +261,18 @@ class CountTable:
     @classmethod
     def from_json(cls, source: str | Path) -> "CountTable":
         """Read :meth:`to_json` text, or the file at a :class:`~pathlib.Path`."""
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
         try:
-            content = json.loads(text)
-            columns, cells = content["columns"], content["cells"]
+            content = json.loads(source.read_text(encoding="utf-8") if isinstance(source, Path) else source)
+            columns, cells = list(map(str, content["columns"])), content["cells"]
             width = len(columns) + len(_STATISTICS)
             if content["schema"] != _SCHEMA or any(len(cell) != width for cell in cells):
                 raise ValueError("another schema")
+            statistics = np.array([cell[len(columns) :] for cell in cells], dtype=float).reshape(-1, 3).T
+            listed = [[cell[k] for cell in cells] for k in range(len(columns))]
+            return cls._from_columns(columns, listed, list(statistics))
         except (ValueError, KeyError, TypeError) as error:
             place = f"{source}" if isinstance(source, Path) else "the text"
             raise InputError(f"{place} is not a count table of m3fair ({error}): write one with --table") from None
-        statistics = np.array([cell[len(columns) :] for cell in cells], dtype=float).reshape(-1, 3).T
-        listed = [[cell[k] for cell in cells] for k in range(len(columns))]
-        return cls._from_columns(columns, listed, [statistics[0].astype(np.int64), *statistics[1:]])
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the table as JSON's columns in a parquet file (values as JSON text, so that any type fits)."""
@@ -280,45 +287,61 @@ class CountTable:
             for k in range(len(self.columns))
         ]
         arrays += [pa.array(getattr(self, name)) for name in _STATISTICS]
-        content = pa.Table.from_arrays(arrays, names=[*self.columns, *_STATISTICS])
+        names = [*self.columns, *free_names(_STATISTICS, self.columns)]
+        content = pa.Table.from_arrays(arrays, names=names)
         replace_atomically(Path(path), lambda partial: pq.write_table(content, partial))
 
     @classmethod
     def from_parquet(cls, path: str | Path) -> "CountTable":
         """Read :meth:`to_parquet`."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        content = pq.read_table(path)
-        if tuple(content.column_names[-3:]) != _STATISTICS:
-            raise InputError(f"{path} is not a count table of m3fair: it ends in {content.column_names[-3:]}")
-        names = content.column_names[:-3]
-        keys = [[json.loads(value) for value in content.column(k).to_pylist()] for k in range(len(names))]
-        return cls._from_columns(names, keys, [content.column(k).to_numpy() for k in (-3, -2, -1)])
+        try:
+            content = pq.read_table(path)
+            names = content.column_names
+            _check_names(names, str(path))
+            keys = [[json.loads(value) for value in content.column(k).to_pylist()] for k in range(len(names) - 3)]
+            return cls._from_columns(names[:-3], keys, [content.column(k).to_numpy() for k in (-3, -2, -1)])
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} is not a count table of m3fair ({reason}): write one with --table") from None
 
     @classmethod
     def _from_columns(
         cls, names: Sequence[str], columns: Sequence[Sequence[Any]], statistics: Sequence[npt.NDArray[Any]]
     ) -> "CountTable":
+        """Return the table of cells listed column by column, checked: it may come from anywhere."""
+        if len(set(names)) < len(names):
+            raise InputError(f"the columns {list(names)} name one twice")
+        count, weight, squared = (np.asarray(part, dtype=np.float64) for part in statistics)
+        if not (np.isfinite([count, weight, squared]).all() and (count >= 1).all() and (count % 1 == 0).all()):
+            raise InputError("a cell's counts are not whole numbers from 1 up, or its weights not finite")
+        if not ((weight >= 0).all() and (squared >= 0).all()):
+            raise InputError("a cell's weights are negative")
         cleaned = [[clean_value(value) for value in column] for column in columns]
         values = tuple(tuple(sort_values(list(dict.fromkeys(column)))) for column in cleaned)
-        codes = np.zeros((len(statistics[0]), len(names)), dtype=np.intp)
+        codes = np.zeros((len(count), len(names)), dtype=np.intp)
         for k, column in enumerate(cleaned):
             position = {value: i for i, value in enumerate(values[k])}
             codes[:, k] = [position[value] for value in column]
-        return _canonical(tuple(names), values, codes, *statistics)
+        return _canonical(tuple(names), values, codes, count.astype(np.int64), weight, squared)
 
     @classmethod
     def _count_lazy(cls, frame: Any, by: Sequence[str], weight: str | npt.ArrayLike | None) -> "CountTable":
-        absent = [name for name in by if name not in frame.collect_schema().names()]
-        if absent:
-            raise InputError(f"there is no column {absent[0]!r}; there are {frame.collect_schema().names()}")
         if weight is not None and not isinstance(weight, str):
             raise InputError("a lazy frame takes its weights from one of its columns: name it")
+        schema = frame.collect_schema()
+        absent = [name for name in (*by, *([weight] if weight else [])) if name not in schema.names()]
+        if absent:
+            raise InputError(f"there is no column {absent[0]!r}; there are {', '.join(map(repr, schema.names()))}")
+        if weight is not None and not (schema[weight].is_numeric() or schema[weight] == nw.Boolean):
+            raise InputError(f"the weights in column {weight!r} are {schema[weight]}: give numbers")
         keys = {f"key{i}": nw.col(name) for i, name in enumerate(by)}
         measures = [nw.len().alias("count")]
         if weight is not None:
             v = nw.col("v")
-            bad = v.is_null() | v.is_nan() | (v < 0) | (v > np.finfo(float).max)
+            bad = v.is_null() | v.is_nan() | (v < 0) | (v > LARGEST_WEIGHT)
             measures += [
                 v.sum().alias("weight"),
                 (v * v).sum().alias("weight_squared"),
@@ -327,7 +350,7 @@ class CountTable:
             keys["v"] = nw.col(weight).cast(nw.Float64)
         counted = frame.select(**keys).group_by([f"key{i}" for i in range(len(by))]).agg(*measures).collect("pyarrow")
         if weight is not None and sum(counted.get_column("bad").to_list()):
-            raise InputError(f"the weights in column {weight!r} must be finite and not negative")
+            raise InputError(f"the weights in column {weight!r} must be numbers from 0 to {LARGEST_WEIGHT:g}")
         coded = code_columns(counted.to_native(), [f"key{i}" for i in range(len(by))])
         cells = np.column_stack([np.asarray(codes, dtype=np.intp) for codes in coded.codes])
         count = counted.get_column("count").to_numpy().astype(np.int64)
@@ -345,18 +368,21 @@ def check_weights(weights: Any) -> npt.NDArray[np.float64]:
     InputError
         For weights that are not numbers, or negative, missing or infinite.
     """
-    try:
-        array = np.asarray(weights.to_numpy() if hasattr(weights, "to_numpy") else weights, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError("the weights are not all numbers: give finite weights of at least 0") from None
+    array = as_floats(weights, "weights")
     if array.ndim != 1:
         raise InputError(f"the weights have shape {array.shape}: give one weight a row")
-    bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+    bad = np.flatnonzero(~((array >= 0) & (array <= LARGEST_WEIGHT)))
     if len(bad):
         raise InputError(
-            f"the weight of row {bad[0]} is {array[bad[0]]} ({len(bad)} such): weights must be finite and at least 0"
+            f"the weight of row {bad[0]} is {array[bad[0]]} ({len(bad)} such): "
+            f"weights must be finite, from 0 to {LARGEST_WEIGHT:g}"
         )
     return array
+
+
+def _check_names(names: Sequence[str], place: str) -> None:
+    if tuple(name.rstrip("_") for name in names[-3:]) != _STATISTICS:
+        raise InputError(f"{place} ends in the columns {list(names[-3:])}, not in {', '.join(_STATISTICS)}")
 
 
 def _recode(table: CountTable, values: Sequence[Sequence[Hashable]]) -> npt.NDArray[np.intp]:

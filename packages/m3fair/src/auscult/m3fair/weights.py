@@ -180,16 +180,17 @@ class Scheme:
         return np.array([number[score] for score in scores if score is not None], dtype=np.intp)
 
     def collisions(self, combinations: Sequence[Sequence[Hashable]]) -> list[list[Sequence[Hashable]]]:
-        """Return the combinations that differ in rank but share a score, one for each rank.
+        """Return the combinations that differ in rank but share a score, score by score.
 
         Attributes of level 0 are left out on purpose and do not count as a difference.
         """
-        merged: dict[Score | None, dict[tuple[int, ...], Sequence[Hashable]]] = {}
+        merged: dict[Score | None, list[Sequence[Hashable]]] = {}
+        ranks: dict[Score | None, set[tuple[int, ...]]] = {}
         for combination in combinations:
-            ranks = self.rank(combination) or ()
-            counted = tuple(r for level, r in zip(self.levels, ranks, strict=True) if level)
-            merged.setdefault(self.score(combination), {}).setdefault(counted, combination)
-        return [list(by_rank.values()) for by_rank in merged.values() if len(by_rank) > 1]
+            score, rank = self.score(combination), self.rank(combination) or ()
+            merged.setdefault(score, []).append(combination)
+            ranks.setdefault(score, set()).add(tuple(r for level, r in zip(self.levels, rank, strict=True) if level))
+        return [found for score, found in merged.items() if len(ranks[score]) > 1]
 
 
 def factors(
