@@ -11,6 +11,8 @@ from auscult.core.errors import InputError
 
 # Name -> module with ``load(path: Path | None, **options) -> Cohort``.
 READERS = {
+    "challenge2012": "auscult.core.data.challenge2012",
+    "cdsl": "auscult.core.data.cdsl",
     "meds": "auscult.core.data.meds",
     "tjh": "auscult.core.data.tjh",
 }
@@ -24,6 +26,7 @@ def load_cohort(spec: str, **options: Any) -> Cohort:
     spec
         ``"tjh"``: the bundled Tongji Hospital COVID-19 cohort, 361 patients.
         ``"tjh:FILE"``: the same from one of the original workbooks (needs the extra ``xlsx``).
+        ``"challenge2012:FOLDER"``: sets of the PhysioNet Challenge 2012, as text files, archives or tables.
         ``"meds:FOLDER"``: a data set in the Medical Event Data Standard.
     **options
         Passed to the reader: ``sheet="375"`` or ``sheet="110"`` for ``tjh``.
