@@ -61,7 +61,14 @@ def _unwrap(series: Any) -> Any:
         array = series.to_arrow()
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
         return series.to_numpy()
-    return series.to_numpy() if _is_opaque(array.type) else array
+    if not _is_opaque(array.type):
+        return array
+    if isinstance(array.type, pa.DictionaryType):
+        # As objects, pandas' whole intervals would become floats beside a missing value, so a name would depend
+        # on the block.
+        names = [str(value) for value in series.to_native().cat.categories]
+        return pa.DictionaryArray.from_arrays(array.combine_chunks().indices, names)
+    return series.to_numpy()
 
 
 def _is_opaque(arrow_type: Any) -> bool:
