@@ -67,7 +67,7 @@ def _unwrap(series: Any) -> Any:
         # As objects, pandas' whole intervals would become floats beside a missing value, so a name would depend
         # on the block.
         names = [str(value) for value in series.to_native().cat.categories]
-        return pa.DictionaryArray.from_arrays(array.combine_chunks().indices, names)
+        return pa.DictionaryArray.from_arrays(array.indices, names)
     return series.to_numpy()
 
 
