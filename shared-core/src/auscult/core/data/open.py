@@ -27,6 +27,7 @@ def load_cohort(spec: str, **options: Any) -> Cohort:
         ``"tjh"``: the bundled Tongji Hospital COVID-19 cohort, 361 patients.
         ``"tjh:FILE"``: the same from one of the original workbooks (needs the extra ``xlsx``).
         ``"challenge2012:FOLDER"``: sets of the PhysioNet Challenge 2012, as text files, archives or tables.
+        ``"cdsl:FOLDER"``: COVID Data Save Lives of HM Hospitales, any of its three releases.
         ``"meds:FOLDER"``: a data set in the Medical Event Data Standard.
     **options
         Passed to the reader: ``sheet="375"`` or ``sheet="110"`` for ``tjh``.
