@@ -1,5 +1,27 @@
-"""Zero-shot clinical prediction by prompting LLMs with structured EHR (in development: only the version is here)."""
+"""Zero-shot clinical prediction by prompting LLMs with structured EHR (arXiv 2402.01713)."""
 
+from typing import TYPE_CHECKING
+
+from auscult.core import lazy
 from auscult.ehr_prompt._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from auscult.ehr_prompt.budget import Budget as Budget
+    from auscult.ehr_prompt.config import PromptConfig as PromptConfig
+    from auscult.ehr_prompt.examples import choose_examples as choose_examples
+    from auscult.ehr_prompt.panel import Panel as Panel
+    from auscult.ehr_prompt.panel import load_panel as load_panel
+    from auscult.ehr_prompt.parsing import parse_reply as parse_reply
+    from auscult.ehr_prompt.rendering import Renderer as Renderer
+
+_NAMES = {
+    "Budget": "budget",
+    "Panel": "panel",
+    "PromptConfig": "config",
+    "Renderer": "rendering",
+    "choose_examples": "examples",
+    "load_panel": "panel",
+    "parse_reply": "parsing",
+}
+__all__ = ["__version__", *_NAMES]
+__getattr__, __dir__ = lazy.attach(__name__, _NAMES)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from auscult.core.errors import InputError
+from auscult.ehr_prompt.panel import Panel, load_panel, parse_range
+
+
+def test_the_bundled_panel_names_every_column_of_the_data(tjh):
+    panel = load_panel(None, tjh)
+    assert panel.name == "tjh"
+    assert {feature.name for feature in panel.features} == {feature.name for feature in tjh.features}
+    assert len(panel.features) == 73
+    assert len(load_panel("mimic4", tjh).features) == 17
+
+
+def test_corrected_ranges_differ_where_the_data_contradict_the_paper_s(tjh):
+    panel = load_panel("tjh", tjh)
+    sets = {name: panel.describe(tjh, name) for name in ("paper", "corrected", "none")}
+    changed = [sets["paper"][i].name for i in sets["paper"] if sets["paper"][i][2:4] != sets["corrected"][i][2:4]]
+    assert changed == [
+        "Prothrombin time", "Interleukin 2 receptor", "albumin", "basophil(%)", "PH value",
+        "High sensitivity C-reactive protein", "thrombocytocrit",
+    ]  # fmt: skip
+    albumin = tjh.feature_index("albumin")
+    values = tjh.values[..., albumin][tjh.observed[..., albumin]]
+
+    def inside(name):
+        [bounds] = sets[name][albumin].ranges
+        return np.mean((values >= bounds.low) & (values <= bounds.high))
+
+    assert inside("paper") == 0
+    assert inside("corrected") > 0.2
+    assert {one.range for one in sets["none"].values()} == {None}
+    assert sets["none"][albumin].unit == "g/L"
+
+
+def test_ranges_are_two_sided_one_sided_and_by_sex():
+    assert [(r.low, r.high, r.sex) for r in parse_range("3.5 - 5.0")] == [(3.5, 5.0, None)]
+    assert [(r.low, r.high, r.sex) for r in parse_range("> 90")] == [(90, None, None)]
+    assert [(r.high, r.sex) for r in parse_range("< 15 (M), < 20(F)")] == [(15, "male"), (20, "female")]
+    assert parse_range(None) == ()
+
+
+@pytest.mark.parametrize("text", ["5", "a - b", "5 - 3", "< 1, < 2", "1 - 2 (X)", "", "< 1 (M), < 2 (M)"])
+def test_a_range_that_is_none_is_refused(tmp_path, tjh, text):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"name: mine\npersona: P\nfeatures:\n- {{name: albumin, range: '{text}'}}\n")
+    with pytest.raises(InputError):
+        load_panel(file, tjh)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("name: x\npersona: P\nfeatures:\n- {name: albumin}\n- {name: albumin}\n", "twice"),
+        ("name: x\npersona: P\nfeatures: []\n", "no feature"),
+        ("name: x\npersona: P\nfeatures:\n- {name: albumin, untit: g/L}\n", "unit"),
+        ("name: x\npersona: P\nfetures: []\n", "features"),
+    ],
+)
+def test_a_wrong_panel_is_one_sentence(tmp_path, tjh, content, word):
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    with pytest.raises(InputError, match=word):
+        load_panel(str(file), tjh)
+
+
+def test_a_variable_that_the_data_lack_names_the_nearest(tjh):
+    panel = Panel(name="x", persona="P", features=({"name": "albumine"},))
+    with pytest.raises(InputError, match="nearest column is 'albumin'"):
+        panel.describe(tjh, "none")
+    with pytest.raises(InputError, match="no panel 'tjhh'"):
+        load_panel("tjhh", tjh)
