@@ -14,6 +14,8 @@ READERS = {
     "challenge2012": "auscult.core.data.challenge2012",
     "cdsl": "auscult.core.data.cdsl",
     "meds": "auscult.core.data.meds",
+    "mimic3": "auscult.core.data.mimic3",
+    "mimic4": "auscult.core.data.mimic4",
     "tjh": "auscult.core.data.tjh",
 }
 
@@ -29,6 +31,7 @@ def load_cohort(spec: str, **options: Any) -> Cohort:
         ``"challenge2012:FOLDER"``: sets of the PhysioNet Challenge 2012, as text files, archives or tables.
         ``"cdsl:FOLDER"``: COVID Data Save Lives of HM Hospitales, any of its three releases.
         ``"meds:FOLDER"``: a data set in the Medical Event Data Standard.
+        ``"mimic3:FOLDER"``, ``"mimic4:FOLDER"``: stays in intensive care (need the extra ``data``).
     **options
         Passed to the reader: ``sheet="375"`` or ``sheet="110"`` for ``tjh``.
 

@@ -1,0 +1,293 @@
+"""A folder of raw tables (CSV, CSV.gz or parquet) as relations of DuckDB, out of core and with declared types.
+
+Tables are found whatever the case of their names; columns are chosen by name, whatever their case and order.
+Types are declared, never guessed from a sample, so that a text in a column of numbers is an error with its line.
+Nothing is downloaded, and nothing is written but DuckDB's temporary files, which go when the tree is closed.
+"""
+
+import csv
+import gzip
+import io
+import re
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from auscult.core.errors import AuscultError, InputError, missing_dependency
+
+# In order of preference: the fastest form first.
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
+# What a folder of each data set holds, to tell a user who named the wrong one.
+SIGNATURES = {
+    "mimic4": ("hosp/patients", "icu/icustays"),
+    "mimic3": ("patients", "icustays", "chartevents"),
+    "eicu": ("patient", "vitalperiodic"),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a data set: where it stands and what a reader needs of it.
+
+    Parameters
+    ----------
+    name
+        Its path within the folder, in lower case and without suffix: ``"hosp/labevents"``. The view of it goes
+        by the last part.
+    columns
+        Column, in lower case -> SQL type. All must be there.
+    optional
+        The same for columns that some releases lack; they are NULL there.
+    """
+
+    name: str
+    columns: Mapping[str, str]
+    optional: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def view(self) -> str:
+        """The name that SQL knows the table by."""
+        return self.name.rpartition("/")[2]
+
+
+class Tree:
+    """The folder of a data set, open for SQL; close it, or use it in a ``with`` statement.
+
+    Parameters
+    ----------
+    folder
+        Where the tables are.
+    data_set, source
+        What the messages call the data and where they say to get them: a name and an address.
+    memory
+        How much memory DuckDB may take before it writes to temporary files: ``"2GB"``.
+    threads
+        Of DuckDB; all cores by default. No result depends on it.
+
+    Raises
+    ------
+    InputError
+        Where the folder is none or is empty, or ``memory`` or ``threads`` cannot be used.
+    MissingDependencyError
+        Where DuckDB is not installed.
+    """
+
+    def __init__(
+        self, folder: Path | None, *, data_set: str, source: str, memory: str = "2GB", threads: int | None = None
+    ) -> None:
+        try:
+            import duckdb
+        except ImportError as error:
+            raise missing_dependency(
+                "duckdb", purpose=f"reading the tables of {data_set}", install="auscult-core[data]"
+            ) from error
+        if folder is None:
+            raise InputError(f"{data_set} does not come with this library: name its folder, from {source}")
+        if not folder.is_dir():
+            what = "is a file" if folder.exists() else "does not exist"
+            raise InputError(f"{str(folder)!r} {what}: name the folder of {data_set}, from {source}")
+        if not any(folder.iterdir()):
+            raise InputError(f"the folder {str(folder)!r} is empty: put the tables of {data_set} there, from {source}")
+        self.folder, self.data_set, self.source, self.memory = folder, data_set, source, memory
+        self.notes: list[str] = []
+        self._errors: Any = duckdb
+        self._scratch = tempfile.TemporaryDirectory(prefix="auscult-")
+        settings: dict[str, Any] = {
+            "memory_limit": memory,
+            "temp_directory": self._scratch.name,
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        } | ({} if threads is None else {"threads": threads})
+        try:
+            self._connection = duckdb.connect(config=settings)
+        except duckdb.Error as error:
+            self._scratch.cleanup()
+            raise InputError(
+                f"memory={memory!r} and threads={threads!r} do not suit DuckDB ({_first_line(error)}): "
+                "give something like memory='2GB', threads=2"
+            ) from None
+
+    def __enter__(self) -> "Tree":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and remove DuckDB's temporary files."""
+        self._connection.close()
+        self._scratch.cleanup()
+
+    def find(self, name: str) -> Path | None:
+        """Return the file of a table, None if there is none; ``name`` as in :class:`Table`."""
+        place, *rest = self.folder, *name.split("/")
+        for i, part in enumerate(rest):
+            wanted = [part + suffix for suffix in SUFFIXES] if i == len(rest) - 1 else [part]
+            found = {child.name.lower(): child for child in sorted(place.iterdir())} if place.is_dir() else {}
+            hits = [found[option] for option in wanted if option in found]
+            if not hits:
+                return None
+            place = hits[0]
+            if len(hits) > 1:
+                note = f"{name} is there as {' and '.join(hit.name for hit in hits)}: {place.name} was read"
+                self.notes += [note] if note not in self.notes else []
+        return place
+
+    def open(self, table: Table) -> str:
+        """Create the view of a table, with the declared columns and types alone, and return its name.
+
+        Raises
+        ------
+        InputError
+            Where the table or a column is missing, named with what was found instead, or the file is damaged.
+        """
+        path = self.find(table.name)
+        if path is None:
+            raise InputError(
+                f"{self.data_set} needs the table {table.name} ({', '.join(SUFFIXES)}), and {str(self.folder)!r} "
+                f"holds {self._contents()}{self._hint()}: get it from {self.source}"
+            )
+        header = self._header(path)
+        names = {name.strip().lower(): name for name in header}
+        if len(names) < len(header):
+            raise InputError(f"{path.name} has two columns of one name: get the file again from {self.source}")
+        missing = [column for column in table.columns if column not in names]
+        if missing:
+            raise InputError(
+                f"{path.name} lacks the column {missing[0]!r} that {self.data_set} has; it holds "
+                f"{_some(header)}: get the file again from {self.source}"
+            )
+        types = {**table.columns, **table.optional}
+        absent = [column for column in types if column not in names]
+        chosen = [f"NULL::{types[column]} AS {column}" for column in absent]
+        if path.suffix == ".parquet":
+            chosen += [f"{_quoted(names[c])}::{types[c]} AS {c}" for c in types if c in names]
+            relation = f"read_parquet({_literal(path)})"
+        else:
+            chosen += [f"{_quoted(names[c])} AS {c}" for c in types if c in names]
+            declared = ", ".join(f"{_text(name)}: '{types.get(name.strip().lower(), 'VARCHAR')}'" for name in header)
+            # Every setting is given: a dialect guessed from a sample can be wrong for the rows after it.
+            relation = (
+                f"read_csv({_literal(path)}, auto_detect = false, header = true, delim = ',', quote = '\"', "
+                f"escape = '\"', columns = {{{declared}}})"
+            )
+        self.run(f"CREATE OR REPLACE TEMP VIEW {table.view} AS SELECT {', '.join(chosen)} FROM {relation}")
+        return table.view
+
+    def run(self, sql: str) -> None:
+        """Execute a statement."""
+        try:
+            self._connection.execute(sql)
+        except self._errors.Error as error:
+            raise self._explained(error) from error
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return a small result as tuples."""
+        try:
+            result: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
+        except self._errors.Error as error:
+            raise self._explained(error) from error
+        return result
+
+    def count(self, relation: str) -> int:
+        """Return the number of rows of a table or view."""
+        return int(self.rows(f"SELECT count(*) FROM {relation}")[0][0])
+
+    def batches(self, sql: str) -> pa.RecordBatchReader:
+        """Return a result as Arrow batches. Let it read temporary tables alone: errors of files come in ``run``."""
+        return pa.RecordBatchReader.from_stream(self._connection.sql(sql))
+
+    def _header(self, path: Path) -> list[str]:
+        again = f"get the file again from {self.source}"
+        try:
+            if path.suffix == ".parquet":
+                return list(pq.read_schema(path).names)
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
+                text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+                return next(csv.reader(text))
+        except StopIteration:
+            raise InputError(f"{path.name} is empty: {again}") from None
+        except (EOFError, zlib.error):
+            raise InputError(f"{path.name} is cut off or damaged: {again}") from None
+        except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+            raise InputError(f"{path.name} cannot be read ({_first_line(error)}): {again}") from None
+
+    def _contents(self) -> str:
+        """Name what the folder holds, one level deep."""
+        names = []
+        for child in sorted(self.folder.iterdir()):
+            inside = sorted(grandchild.name for grandchild in child.iterdir()) if child.is_dir() else []
+            names += [f"{child.name}/{name}" for name in inside] or [child.name]
+        return _some(names)
+
+    def _hint(self) -> str:
+        """Say which other data set the folder looks like."""
+        kinds = [kind for kind, tables in SIGNATURES.items() if all(map(self.find, tables))]
+        return f" (this looks like {kinds[0]}:)" if kinds and kinds[0] not in self.data_set else ""
+
+    def _explained(self, error: Exception) -> Exception:
+        """Turn what DuckDB says of a file into one sentence; a fault of our own SQL stays as it is."""
+        text, again = str(error), f"get the file again from {self.source}"
+        if isinstance(error, self._errors.OutOfMemoryException):
+            return AuscultError(
+                f"{self.data_set} did not fit into memory={self.memory!r} and the space for temporary files: "
+                "give more memory, or set TMPDIR to a larger disk"
+            )
+        if not isinstance(
+            error, self._errors.ConversionException | self._errors.InvalidInputException | self._errors.IOException
+        ):
+            return error
+        named = re.search(r"^\s*file = (.+)$", text, re.MULTILINE) or re.search(r"stream: (.+)$", text, re.MULTILINE)
+        place = Path(named[1].strip()).name if named else f"a table of {self.data_set}"
+        if line := re.search(r"CSV Error on Line: (\d+)", text):
+            place += f", line {line[1]},"
+        if "GZIP" in text:
+            return InputError(f"{place} is cut off or damaged: {again}")
+        if wrong := re.search(r"""Could not convert string ["'](.*)["'] to '?(\w+)""", text):
+            column = re.search(r'(?:converting column|source column) "?(\w+)', text)
+            where = f" in column {column[1]!r}" if column else ""
+            return InputError(f"{place} holds {wrong[1]!r}{where}, which is no {_kind(wrong[2])}: {again}")
+        if fields := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text):
+            return InputError(f"{place} has {fields[2]} fields, and the header names {fields[1]}: {again}")
+        if "unicode" in text:
+            return InputError(f"{place} is not UTF-8: {again}")
+        if "unterminated quote" in text:
+            return InputError(f"{place} opens a quote that is never closed: {again}")
+        return InputError(f"{place} cannot be read ({_first_line(error)}): {again}")
+
+
+def _kind(sql_type: str) -> str:
+    if sql_type.startswith(("TIME", "DATE")):
+        return "time"
+    return "whole number" if "INT" in sql_type else "number"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "") or "nothing"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _literal(path: Path) -> str:
+    """Return the path as a text of SQL that DuckDB does not take for a pattern."""
+    return _text("".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path)))
