@@ -13,15 +13,25 @@ if TYPE_CHECKING:
     from auscult.ehr_prompt.panel import load_panel as load_panel
     from auscult.ehr_prompt.parsing import parse_reply as parse_reply
     from auscult.ehr_prompt.rendering import Renderer as Renderer
+    from auscult.ehr_prompt.running import RunConfig as RunConfig
+    from auscult.ehr_prompt.running import make_backend as make_backend
+    from auscult.ehr_prompt.running import prepare as prepare
+    from auscult.ehr_prompt.running import run as run
+    from auscult.ehr_prompt.scoring import score as score
 
 _NAMES = {
     "Budget": "budget",
     "Panel": "panel",
     "PromptConfig": "config",
     "Renderer": "rendering",
+    "RunConfig": "running",
     "choose_examples": "examples",
     "load_panel": "panel",
+    "make_backend": "running",
     "parse_reply": "parsing",
+    "prepare": "running",
+    "run": "running",
+    "score": "scoring",
 }
 __all__ = ["__version__", *_NAMES]
 __getattr__, __dir__ = lazy.attach(__name__, _NAMES)

@@ -51,13 +51,13 @@ class PromptConfig(BaseModel):
     task: TaskName = "outcome"
     horizon: Horizon = "discharge"
     window: Window = "full"
-    last_k: int = Field(3, ge=1)
-    before_hours: float = Field(24, ge=0)
+    last_k: int = Field(default=3, ge=1)
+    before_hours: float = Field(default=24, ge=0)
     layout: Layout = "string"
     missing: Missing = "median_locf"
     units: bool = False
     ranges: RangeSet = "none"
-    shots: int = Field(0, ge=0)
+    shots: int = Field(default=0, ge=0)
     examples: ExampleChoice = "random"
     soft_labels: tuple[float, float] = (0.0, 1.0)
     reasoning: bool = False

@@ -1,0 +1,175 @@
+"""Results of runs as a page: what was asked, what came back, how well, beside classical models."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auscult.core.report import PALETTE, Report
+from auscult.core.risk import calibration_curve
+from auscult.core.runs import RunStore
+from auscult.ehr_prompt.parsing import USABLE
+from auscult.ehr_prompt.prices import find_price
+from auscult.ehr_prompt.rendering import Prompt
+from auscult.ehr_prompt.scoring import POLICIES, read_answers, score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_POLICY_WORDS = {
+    "exclude": "left out",
+    "impute_prior": "the training data's average",
+    "impute_half": "0.501, as the reference code does",
+    "worst_case": "the wrong extreme",
+}
+
+
+def write_report(
+    folders: dict[str, Path], path: Path, *, example: Prompt | None = None, prices: Path | None = None
+) -> dict[str, Any]:
+    """Write a page about one or several runs and return their scores by name.
+
+    Parameters
+    ----------
+    folders
+        Name of a condition -> its run's folder.
+    path
+        The page.
+    example
+        A prompt to show.
+    prices
+        A table beside the bundled one.
+    """
+    configs = {name: _config(folder) for name, folder in folders.items()}
+    scores = {name: score(folder, price=find_price(configs[name]["model"], prices)) for name, folder in folders.items()}
+    scorer = all(config["backend"] == "reference-range" for config in configs.values())
+    who = "a scorer without a language model" if scorer else ", ".join({c["model"]: 0 for c in configs.values()})
+    page = Report("What was asked, and what was answered", subtitle=f"ehr-prompt: {who}")
+    _overview(page, configs, scores, scorer)
+    for name, result in scores.items():
+        _one_run(page, name, result, folders[name])
+    if example is not None:
+        page.section("A prompt", "The first of them, whole. Identifiers, labels and what came later are not in it.")
+        page.note(f"System: {example.system}")
+        for part in example.user.split("\n\n"):
+            page.table([{"user": line} for line in part.splitlines()])
+    page.section("What this does not say").text(
+        "Nothing here was validated for the care of a patient. In the bundled cohort the last laboratory values are "
+        "drawn about a day before the end, and one sorted value alone ranks the patients almost perfectly: a score "
+        "on the last visit says little about a model, and the whole stay is a look back, not a prediction."
+    )
+    page.write(path)
+    return {"scores": scores}
+
+
+def plot_auroc(scores: dict[str, dict[str, Any]]) -> "Figure":
+    """Return a figure with the AUROC, with its interval, of the answers and of every baseline, by condition."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for result in scores.values() for name in ["answers", *result["baselines"]]))
+    figure = Figure(figsize=(7, 1.2 + 0.34 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    for i, (condition, result) in enumerate(scores.items()):
+        offset = (i - (len(scores) - 1) / 2) * 0.25
+        for place, name in enumerate(names):
+            metrics = result["policies"]["exclude"] if name == "answers" else result["baselines"].get(name, {})
+            value = metrics.get("auroc")
+            if value is None:
+                continue
+            low, high = value["ci"]
+            y = len(names) - 1 - place - offset
+            axes.plot([low, high], [y, y], color=PALETTE[i % len(PALETTE)], linewidth=1.5)
+            axes.plot(value["value"], y, "o", color=PALETTE[i % len(PALETTE)], markersize=4)
+        axes.plot([], [], "o-", color=PALETTE[i % len(PALETTE)], label=condition)
+    axes.set_yticks(range(len(names)), names[::-1])
+    axes.set_xlabel("AUROC with its 95 % interval")
+    axes.axvline(0.5, color="0.7", linewidth=0.8)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def plot_calibration(folders: dict[str, Path]) -> "Figure":
+    """Return a figure with the observed share of events against the answered risk, by condition."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+    for i, (name, folder) in enumerate(folders.items()):
+        table = read_answers(folder).table
+        table = table[table["status"].isin(USABLE)]
+        if len(table):
+            curve = calibration_curve([y[0] for y in table["label"]], [v[0] for v in table["value"]], bins=10)
+            colour = PALETTE[i % len(PALETTE)]
+            axes.plot(curve.predicted, curve.observed, "o-", markersize=4, label=name, color=colour)
+            axes.legend(frameon=False, fontsize=8)
+    axes.set_xlabel("answered")
+    axes.set_ylabel("observed")
+    return figure
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    with RunStore.read(folder) as store:
+        config: dict[str, Any] = store.manifest["config"]
+    return config
+
+
+def _overview(page: Report, configs: dict[str, Any], scores: dict[str, Any], scorer: bool) -> None:
+    page.section("Results")
+    if scorer:
+        page.note(
+            "No language model was asked. The answers are those of the reference-range scorer: the mean distance of "
+            "the latest measured values from their reference ranges, from 0 to 1. It ranks patients, and is no "
+            "calibrated probability. It is the floor that a language model has to beat.",
+            kind="warning",
+        )
+    rows = []
+    for name, result in scores.items():
+        metrics = result["policies"]["exclude"]
+        rows.append({"condition": name, "questions": result["n"], "coverage": result["coverage"], **metrics})
+    page.table(rows, caption="Questions with a usable answer. Brackets: 95 % intervals, resampled by subject.",
+               formats={"coverage": ".1%"})  # fmt: skip
+    if all("differences" in result for result in scores.values()):
+        page.figure(
+            plot_auroc(scores), caption="Ranking of the answers and of classical models on the same patients.",
+            alt="One row for the answers and one for each baseline, with the AUROC and its interval by condition.",
+        )  # fmt: skip
+
+
+def _one_run(page: Report, name: str, result: dict[str, Any], folder: Path) -> None:
+    config, facts = _config(folder), read_answers(folder).facts
+    prompt = config["prompt"]
+    unpriced = "nothing was bought" if config["backend"] == "reference-range" else "not known"
+    cost = unpriced if result["cost"] is None else result["cost"]
+    page.section(f"Condition: {name}")
+    page.facts(
+        {
+            "data": config["data"], "split": config["split"], "task": prompt["task"], "window": prompt["window"],
+            "layout": prompt["layout"], "missing values": prompt["missing"], "units": prompt["units"],
+            "reference ranges": prompt["ranges"], "examples": prompt["shots"], "backend": config["backend"],
+            "model": config["model"], "template": config["template"], "panel": config["panel_hash"],
+            "training subjects": facts["train_subjects"], "tokens of prompts": result["tokens"]["prompt"],
+            "tokens of replies": result["tokens"]["completion"],
+            "cost (USD)": cost,
+        }
+    )  # fmt: skip
+    page.table([{"status": k, "questions": v} for k, v in result["status"].items()], caption="What came back.")
+    rows = [
+        {"an unusable answer is": _POLICY_WORDS[policy], **result["policies"][policy]}
+        for policy in POLICIES
+        if policy in result["policies"]
+    ]
+    page.table(rows, caption="Metrics by what stands for an answer that cannot be used.")
+    differences = result.get("differences", {})
+    rows = [
+        {
+            "baseline": baseline,
+            **({"answers minus it, AUROC": differences[baseline]} if differences else {}),
+            **metrics,
+        }
+        for baseline, metrics in result["baselines"].items()
+    ]
+    page.table(rows, caption="Classical models on the same stays, with the values of the same window.")
+    if "differences" in result:
+        page.figure(
+            plot_calibration({name: folder}), caption="Calibration: observed share of events by answered risk.",
+            alt="A line of up to ten points; on the diagonal, answers would be true frequencies.",
+        )  # fmt: skip

@@ -1,0 +1,265 @@
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from auscult.core.errors import InputError
+from auscult.core.runs import RunStore
+from auscult.core.testing.server import Fail, Hang, ScriptedServer
+from auscult.ehr_prompt.config import PromptConfig
+from auscult.ehr_prompt.prices import Price, find_price
+from auscult.ehr_prompt.running import RunConfig, make_backend, prepare, run
+from auscult.ehr_prompt.scoring import read_answers, score
+
+SERVER = {"first_wait": 0.001, "timeout": 5.0, "attempts": 4}
+
+
+def ldh(body):
+    """Return the last LDH value that the prompt shows, in whatever layout."""
+    text = body["messages"][-1]["content"].split("The patient in question:")[1]
+    values = re.findall(r"- Lactate dehydrogenase: (.+)", text)[-1]
+    return float(re.findall(r"[\d.]+", values)[-1])
+
+
+def oracle(body, number):
+    return f"{ldh(body) / 2000:.6f}"
+
+
+def settings(server, **prompt):
+    return RunConfig(backend="openai", model="m", base_url=server.base_url, prompt=PromptConfig(**prompt))
+
+
+def ask(config, folder, tjh=None, **options):
+    prepared = prepare(config, tjh)
+    return run(config, folder, make_backend(config, prepared, **SERVER), prepared=prepared, **options)
+
+
+@pytest.mark.parametrize("layout", ["string", "list", "batches"])
+@pytest.mark.parametrize(("window", "expected"), [("last", 0.9933), ("first", 0.9334)])
+def test_a_server_that_reads_ldh_ranks_as_ldh_does(tmp_path, tjh, window, expected, layout):
+    """Rendering, transport, parsing and scoring at once; the numbers are those of the variable alone."""
+    with ScriptedServer(oracle) as server:
+        outcome = ask(settings(server, window=window, layout=layout, units=True, ranges="paper"), tmp_path, tjh)
+    result = score(tmp_path, n_boot=20)
+    assert (outcome.planned, outcome.failed, result["n"], result["coverage"]) == (217, 0, 217, 1.0)
+    assert result["policies"]["exclude"]["auroc"]["value"] == pytest.approx(expected, abs=5e-5)
+    assert len(server.bodies) == outcome.stored <= 217
+
+
+def test_a_troubled_server_gives_the_same_table(tmp_path, tjh):
+    dice = random.Random(3)
+
+    def troubled(body, number):
+        faults = [Fail(500), Fail(429, {"Retry-After": "0.01"}), Fail(503)]
+        return dice.choice(faults) if dice.random() < 0.3 else oracle(body, number)
+
+    tables = []
+    for name, behave in (("clean", oracle), ("troubled", troubled)):
+        with ScriptedServer(behave) as server:
+            prepared = prepare(settings(server, window="first"), tjh)
+            backend = make_backend(settings(server), prepared, first_wait=0.001, attempts=20)
+            run(settings(server, window="first"), tmp_path / name, backend, prepared=prepared)
+        tables.append(read_answers(tmp_path / name).table.drop(columns="key"))
+    assert tables[0].equals(tables[1])
+
+
+def test_a_second_call_asks_nothing(tmp_path, tjh):
+    with ScriptedServer(oracle) as server:
+        first = ask(settings(server, window="first"), tmp_path, tjh)
+        asked = len(server.bodies)
+        second = ask(settings(server, window="first"), tmp_path, tjh)
+        assert len(server.bodies) == asked
+    assert (second.stored, second.reused) == (0, first.stored)
+
+
+def test_failures_are_asked_again_and_nothing_else_is(tmp_path, tjh):
+    with ScriptedServer(lambda body, number: Fail(400) if number % 3 == 0 else oracle(body, number)) as server:
+        config = settings(server, window="first")
+        first = ask(config, tmp_path, tjh)
+        result = score(tmp_path, n_boot=20)
+        assert result["status"] == {"ok": 217 - first.failed, "transport_error": first.failed}
+        server._behave = oracle
+        second = ask(config, tmp_path, tjh)
+    assert first.failed > 50
+    assert (second.stored, second.failed) == (first.failed, 0)
+    assert score(tmp_path, n_boot=20)["coverage"] == 1.0
+
+
+@pytest.mark.parametrize(("behave", "status"), [("I do not know.", "abstained"), (Fail(500), "transport_error")])
+def test_a_server_that_never_helps_gives_no_metric_and_no_crash(tmp_path, tjh, behave, status):
+    with ScriptedServer(lambda body, number: behave) as server:
+        ask(settings(server, window="first"), tmp_path, tjh)
+    result = score(tmp_path, n_boot=20)
+    assert (result["n"], result["coverage"], result["status"]) == (217, 0.0, {status: 217})
+    assert set(result["policies"]["exclude"].values()) == {None}
+    assert result["policies"]["impute_half"]["accuracy"]["value"] == pytest.approx(100 / 217)
+    assert result["policies"]["impute_half"]["f1"]["value"] == pytest.approx(200 / 317)
+    assert result["policies"]["worst_case"]["auroc"]["value"] == 0
+    assert result["baselines"]["random forest, full"]["auroc"]["value"] > 0.9
+    json.dumps(result, allow_nan=False)
+
+
+def test_killed_at_random_it_repeats_no_stored_call_and_ends_with_the_same_table(tmp_path, tjh):
+    dice = random.Random(11)
+    with ScriptedServer(lambda body, number: Hang(0.02, oracle(body, number))) as server:
+        config = settings(server, window="first")
+        ask(config, tmp_path / "whole", tjh)
+        prepared = prepare(config, tjh)
+        users = dict(
+            zip(prepared.plan["key"], (p.user for p in prepared.renderer.prompts(_cases(prepared))), strict=True)
+        )
+        assert len(server.bodies) == len(users)
+        script = "from auscult.ehr_prompt.cli import main; main()"
+        command = [sys.executable, "-c", script, "run", "--out", str(tmp_path / "killed"), "--window", "first"]
+        command += ["--backend", "openai", "--model", "m", "--base-url", server.base_url, "--concurrency", "4"]
+        stored = set()
+        kills = 0
+        while len(stored) < len(users):
+            start = len(server.bodies)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            wanted = start + dice.randint(5, 60)
+            while process.poll() is None and (len(server.bodies) < wanted or kills == 5):
+                time.sleep(0.01)
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+            process.wait()
+            asked = {body["messages"][-1]["content"] for body in server.bodies[start:]}
+            assert not asked & {users[key] for key in stored}
+            with RunStore.read(tmp_path / "killed") as store:
+                stored = set(store)
+    assert kills >= 3
+    one, other = (read_answers(tmp_path / name).table for name in ("whole", "killed"))
+    assert one.equals(other)
+
+
+def _cases(prepared):
+    return prepared.renderer.cases(prepared.parts["test"])
+
+
+def test_a_cost_limit_is_not_passed(tmp_path, tjh):
+    price = Price(date="2024-01-25", input=10.0, output=30.0)
+    with ScriptedServer(oracle) as server:
+        config = settings(server, window="first")
+        outcome = ask(config, tmp_path, tjh, price=price, max_cost=0.5)
+        assert 0 < outcome.stored < 217
+        assert "0.5 USD" in outcome.stopped
+        assert score(tmp_path, price=price, n_boot=20)["cost"] <= 0.5
+        with pytest.raises(InputError, match="price of 'm'"):
+            ask(config, tmp_path, tjh, max_cost=1)
+    assert find_price("gpt-4-1106-preview").cost(1000, 1000) == pytest.approx(0.04)
+    assert find_price("unheard-of") is None
+
+
+def test_a_context_that_is_too_small_asks_nothing(tmp_path, tjh):
+    with ScriptedServer(oracle) as server:
+        config = settings(server, window="full").model_copy(update={"context": 300})
+        outcome = ask(config, tmp_path, tjh)
+        assert server.bodies == []
+    assert outcome.stored == 0
+    assert score(tmp_path, n_boot=20)["status"] == {"too_long": 217}
+
+
+def test_samples_are_separate_questions_and_their_mean_counts(tmp_path, tjh):
+    answers = ["0.2", "0.4", "I do not know"]
+    with ScriptedServer(lambda body, number: answers[body["seed"]]) as server:
+        config = settings(server, window="first").model_copy(update={"samples": 3})
+        outcome = ask(config, tmp_path, tjh)
+    assert outcome.planned == 3 * 217
+    table = read_answers(tmp_path).table
+    assert len(table) == 217
+    assert [value[0] for value in table["value"]] == pytest.approx([0.3] * 217)
+
+
+def test_lengths_of_stay_as_a_list_and_causally(tmp_path, tjh):
+    """The constant 6 has the mean absolute error of the TJH test visits that the method's notes give: 5.09."""
+
+    def six(body, number):
+        visits = re.findall(r"Visits: (\d+)", body["messages"][-1]["content"])[-1]
+        return ", ".join(["6"] * int(visits))
+
+    for task, behave, n in (("los", six, 217), ("los_causal", lambda body, number: "6", 986)):
+        with ScriptedServer(behave) as server:
+            ask(settings(server, task=task), tmp_path / task, tjh)
+        result = score(tmp_path / task, n_boot=20)
+        assert (result["n"], result["coverage"]) == (n, 1.0)
+        assert result["policies"]["exclude"]["mae"]["value"] == pytest.approx(5.09, abs=0.005)
+        assert result["baselines"]["train median"]["mae"]["value"] == pytest.approx(5.09, abs=0.005)
+
+
+def test_a_list_of_the_wrong_length_is_said(tmp_path, tjh):
+    with ScriptedServer(lambda body, number: "6, 6") as server:
+        ask(settings(server, task="los"), tmp_path, tjh)
+    status = score(tmp_path, n_boot=20)["status"]
+    fitting = int((tjh.length[_test_rows(tjh)] == 2).sum())
+    assert status == {"ok": fitting, "wrong_length": 217 - fitting}
+
+
+def _test_rows(tjh):
+    return prepare(RunConfig(), tjh).parts["test"]
+
+
+def test_the_baselines_are_those_of_the_paper_s_split(tmp_path, tjh):
+    """Values of the same models on the same split and input, from the method's notes."""
+    for window, expected in (
+        ("last", {"random forest, 10-shot": 0.991, "random forest, full": 0.998, "boosting, 10-shot": 0.944,
+                  "Lactate dehydrogenase alone": 0.9933}),
+        ("first", {}),
+    ):  # fmt: skip
+        config = RunConfig(prompt=PromptConfig(window=window))
+        prepared = prepare(config, tjh)
+        run(config, tmp_path / window, make_backend(config, prepared), prepared=prepared)
+        found = score(tmp_path / window, n_boot=20)["baselines"]
+        assert len(found) == 7
+        for name, value in expected.items():
+            assert found[name]["auroc"]["value"] == pytest.approx(value, abs=0.006)
+
+
+def test_identical_systems_differ_by_nothing(tmp_path, tjh):
+    from auscult.core.risk import compare
+
+    rng = np.random.default_rng(0)
+    label, risk = rng.integers(0, 2, 80), rng.random(80)
+    assert compare(label, risk, risk, metrics=("auroc",), n_boot=50, seed=0)["auroc"].to_dict() == {
+        "value": 0,
+        "ci": [0, 0],
+    }
+
+
+def test_the_reference_range_scorer_is_the_mean_deviation(tjh):
+    from auscult.ehr_prompt.backends.reference_range import deviation
+
+    config = RunConfig(prompt=PromptConfig(window="first"))
+    prepared = prepare(config, tjh)
+    backend = make_backend(config, prepared)
+    described = prepared.renderer.panel.describe(tjh, "corrected")
+    for case in _cases(prepared)[:30]:
+        sex = ("female", "male")[int(tjh.static[case.row, 0])]
+        found = []
+        for column, one in described.items():
+            value = tjh.values[case.row, 0, column]
+            for bounds in one.ranges:
+                if not np.isnan(value) and bounds.sex in (None, sex):
+                    found.append(deviation(float(value), bounds.low, bounds.high))
+        assert backend.score(case) == (pytest.approx(np.mean(found)) if found else None)
+    assert [deviation(v, 10, 20) for v in (10, 15, 20, 40, 400, 5, 0)] == [0, 0, 0, 1, 1, 1, 1]
+
+
+def test_wrong_settings_are_one_sentence(tmp_path, tjh):
+    with pytest.raises(InputError, match="base-url"):
+        ask(RunConfig(backend="openai", model="m"), tmp_path, tjh)
+    stays = RunConfig(prompt=PromptConfig(task="los"))
+    prepared = prepare(stays, tjh)
+    with pytest.raises(InputError, match="one risk"):
+        make_backend(stays, prepared)
+    with pytest.raises(InputError, match="no run"):
+        read_answers(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        prepare(RunConfig(split=str(tmp_path / "none.json")), tjh)
