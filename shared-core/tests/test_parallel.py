@@ -180,6 +180,8 @@ def test_workers_end_with_their_driver_and_the_run_goes_on(tmp_path, ending):
     driver = subprocess.Popen(
         [sys.executable, str(CHILDREN / "drive_workers.py"), str(tmp_path / "run"), str(fifo)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A job in the background is started with SIGINT ignored, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert driver.stdout is not None
     assert driver.stdout.readline() == "ready\n"
