@@ -141,7 +141,6 @@ def test_small_and_degenerate_data(drawn, order):
 
 
 def test_swapping_sides_negates_differences_and_inverts_ratios(rows):
-    """Property 11."""
     known = rows[rows["sex"].notna()]
 
     def measured(privileged):
@@ -170,6 +169,7 @@ def test_without_a_reference_the_heaviest_group_is_taken_and_named(rows):
 
 
 def test_missing_is_a_group_but_never_the_reference():
+    """A defect of the reference: whatever is not privileged, missing too, is merged."""
     sex = [None] * 6 + ["F", "M"]
     report = audit([0, 1] * 4, [1, 0] * 4, sensitive_features={"sex": sex}, min_group=0)
     assert [result.group for result in report.groups] == [{"sex": "F"}, {"sex": "M"}, {"sex": None}]
@@ -211,7 +211,7 @@ def test_a_reference_group_of_nobody_is_undefined_and_said(rows):
 
 
 def test_undefined_is_null_and_never_zero():
-    """Defects 5 and 12 of the reference: nobody positive in a group, nobody selected in the reference."""
+    """The reference divides by zero: nobody positive in a group, nobody selected in the reference."""
     y, p, sex = [0, 0, 1, 0, 1], [0, 1, 0, 0, 0], ["F", "F", "M", "M", "M"]
     report = audit(y, p, sensitive_features={"sex": sex}, attributes=Attribute("sex", "M"), min_group=0)
     content = json.loads(report.to_json())
@@ -290,7 +290,7 @@ def test_the_positive_value(values, positive, place, shown):
 
 @pytest.mark.parametrize("values", [("no", "yes"), (1, 2), (0, 2), ("1", "2"), (True, None)])
 def test_who_is_positive_is_not_guessed(values):
-    """Defect 9 of the reference: death was favourable because it was coded as 1."""
+    """A defect of the reference: death was favourable because it was coded as 1."""
     with pytest.raises(InputError, match=r"say which is positive|missing in some rows"):
         audit(list(values), list(values), sensitive_features={"sex": ["F", "M"]})
 

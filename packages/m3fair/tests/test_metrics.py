@@ -84,7 +84,7 @@ def test_intervals_of_rates_are_wilsons_of_the_effective_rows(name):
 
 @pytest.mark.parametrize("name", RATES)
 def test_a_rate_of_nobody_is_undefined_and_never_zero(name):
-    """Defect 5 of the reference."""
+    """The reference divides by zero."""
     nobody = Confusion(np.zeros((2, 2)), np.zeros((2, 2)))
     assert math.isnan(nobody.rate(name))
     if name in PROPORTIONS:
@@ -120,7 +120,7 @@ def sides(rate):
 
 @pytest.mark.parametrize(("name", "rate"), DIFFERENCES.items())
 def test_a_difference_is_signed_and_has_newcombes_interval(name, rate):
-    """Defect 11 of the reference: signed, group minus reference, everywhere."""
+    """The reference takes some absolute and some signed; here all are signed, group minus reference."""
     group, reference = parts()
     p1, n1, p2, n2 = sides(rate)
     assert DISPARITIES[name].value(group, reference) == p1 - p2
@@ -161,7 +161,7 @@ def test_every_disparity_is_tested_here():
 
 @pytest.mark.parametrize("name", DISPARITIES)
 def test_a_disparity_from_nobody_is_undefined_and_never_no_disparity(name):
-    """Property 11 at its edge: undefined is not fair."""
+    """Undefined is not fair."""
     nobody = Confusion(np.zeros((2, 2)), np.zeros((2, 2)))
     someone, _ = parts()
     for group, reference in ((nobody, someone), (someone, nobody), (nobody, nobody)):
@@ -261,7 +261,7 @@ def test_one_positive_has_a_wide_interval():
 
 
 def test_a_threshold_at_a_rate_is_not_an_area():
-    """Defect 7 of the reference: the area is taken over scores, not over decisions."""
+    """The reference takes the area over decisions, which is no more than balanced accuracy."""
     y, score = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])
     assert auroc(y, score).value == 0.75
     assert auroc(y, score >= 0.5).value == Confusion(*[np.array([[2.0, 0], [1, 1]])] * 2).balanced_accuracy()

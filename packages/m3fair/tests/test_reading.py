@@ -279,7 +279,7 @@ def test_columns_of_something_else_are_no_numbers(column):
 
 
 def test_scores_in_brackets_are_those_of_the_second_class():
-    """The challenge's format, which the reference passes to eval (defect 2)."""
+    """The challenge's format, which the reference passes to eval."""
     texts = ["[0.2, 0.8]", "[0.9 0.1]", " [ 0.25 ,0.75 ] ", "[0.7]", "[1.0,\n 0.0]", "[2e-1 8e-1]", "0.3", "[0,1]"]
     np.testing.assert_array_equal(to_scores(pa.array(texts), "s"), [0.8, 0.1, 0.75, 0.7, 0, 0.8, 0.3, 1])
     np.testing.assert_array_equal(to_scores(pa.array(texts).dictionary_encode(), "s")[:2], [0.8, 0.1])

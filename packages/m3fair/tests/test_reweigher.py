@@ -152,7 +152,7 @@ def test_fit_then_compute_is_fit_weights(rows, mode):
     st.randoms(use_true_random=False),
 )
 def test_order_and_copies_of_rows(rows, copies, mode, random):
-    """Properties 5 and 6: a permutation of the rows permutes the weights; m copies are one row of weight m."""
+    """A permutation of the rows permutes the weights; m copies are one row of weight m."""
     order = list(range(len(rows)))
     random.shuffle(order)
 
@@ -305,7 +305,7 @@ def test_one_class_or_one_group_leaves_everything(group, y):
 
 
 def test_bins_are_learnt_on_the_rows_of_fit_and_a_value_on_an_edge_lies_below(rows):
-    """Defect 10 of the reference: a cut at the mean of all rows leaks the validation rows into it."""
+    """A defect of the reference: a cut at the mean of all rows leaks the validation rows into it."""
     train, test = rows[:200], rows[200:]
     mean = Reweigher(Attribute("age", bins="mean")).fit(train, train["died"])
     assert mean.cuts_["age"].edges == (train["age"].mean(),)

@@ -1,4 +1,4 @@
-"""Reweighting on counts: the published cells, and what must hold for any cells (numbers of properties: see the docs).
+"""Reweighting on counts: the published cells, and what must hold for any cells.
 
 The expected numbers of Adult and TJH are those that the reference's notebooks print, or were computed from its rule
 on the same public data.
@@ -76,7 +76,7 @@ def test_adult_before_weighting(adult):
 
 
 def test_adult_levels_that_collide_merge_groups_and_say_so(adult):
-    """Defect 1 of the reference (property 3): equal levels merge different groups, and race ends over-corrected."""
+    """A defect of the reference: equal levels merge different groups, and race ends over-corrected."""
     attributes = [Attribute("race", "white", level=1), Attribute("sex", "Male", level=1)]
     with pytest.warns(UserWarning, match="race=non-white, sex=Male; race=white, sex=Female") as caught:
         reweigher = Reweigher(attributes).fit_table(adult)
@@ -108,7 +108,7 @@ def test_adult_one_attribute_after_the_other(adult, order, spd, di):
 
 
 def test_adult_margins(adult):
-    """Property 8: the factors of iterative proportional fitting, and a smaller change than the intersection's."""
+    """The factors of iterative proportional fitting, and a smaller change than the intersection's."""
     marginal = fit(adult, ["race", "sex"], mode="marginal")
     expected = [0.78160288, 3.09237712, 1.00083443, 1.14911988, 0.8652022, 2.04831507, 1.1078825, 0.76114894]
     assert marginal.factors_["factor"].tolist() == pytest.approx(expected, abs=1e-8)
@@ -175,7 +175,7 @@ def conditional(reweigher, names):
 @EXACT
 @given(full_tables(1), st.sampled_from([mode for mode in MODES if mode != "geometric"]))
 def test_one_attribute_ends_independent_and_margins_are_kept(table, mode):
-    """Property 1, in every mode."""
+    """In every mode."""
     reweigher = fit(table, ["a"], mode=mode)
     rates, overall = conditional(reweigher, ["a"])
     np.testing.assert_allclose(rates, np.tile(overall, (len(rates), 1)), rtol=1e-9)
@@ -192,7 +192,7 @@ def test_one_attribute_ends_independent_and_margins_are_kept(table, mode):
 @EXACT
 @given(full_tables(3, binary=True), st.permutations([1, 2, 4]), st.sampled_from([(1, 2, 4), (1, 3, 9), (5, 6, 7)]))
 def test_levels_with_distinct_sums_are_the_intersection(table, order, base):
-    """Property 2, and defect 1: the size of a level has no graded effect."""
+    """The size of a level has no graded effect."""
     levels = [base[(1, 2, 4).index(level)] for level in order]
     attributes = [Attribute(name, 1, level=level) for name, level in zip("abc", levels, strict=True)]
     found = Reweigher(attributes).fit_table(table)
@@ -242,7 +242,7 @@ def test_level_zero_leaves_an_attribute_out(adult):
 @EXACT
 @given(full_tables(2))
 def test_the_factor_is_a_ratio_of_balanced_weights(table):
-    """Property 4: scikit-learn's balanced weights of cells over those of groups and labels."""
+    """Scikit-learn's balanced weights of cells over those of groups and labels."""
     counts = table.count
     rows = pd.DataFrame(
         np.repeat(table.to_frame()[["a", "b", "y"]].to_numpy(), counts, axis=0), columns=["a", "b", "y"]
@@ -257,7 +257,7 @@ def test_the_factor_is_a_ratio_of_balanced_weights(table):
 @EXACT
 @given(full_tables(2, binary=True), st.sampled_from(["level", "intersection", "marginal"]))
 def test_names_and_sides_do_not_matter(table, mode):
-    """Property 5: other names, a swapped label, and all privileged sides swapped at once change no weight."""
+    """Other names, a swapped label, and all privileged sides swapped at once change no weight."""
 
     def attributes(a, b):
         return [Attribute("a", a, level=1), Attribute("b", b, level=1)]
@@ -275,7 +275,6 @@ def test_names_and_sides_do_not_matter(table, mode):
 @EXACT
 @given(full_tables(2), st.sampled_from(MODES), st.sampled_from([1e-9, 0.5, 1e9]))
 def test_a_scale_of_the_prior_weights_changes_no_factor(table, mode, scale):
-    """Property 6."""
     frame = table.to_frame()
     scaled = CountTable.from_frame(
         frame.assign(weight=frame["weight"] * scale, weight_squared=frame["weight_squared"] * scale**2)
@@ -289,7 +288,6 @@ def test_a_scale_of_the_prior_weights_changes_no_factor(table, mode, scale):
 @EXACT
 @given(full_tables(2), st.sampled_from(["level", "intersection", "marginal", "lattice"]))
 def test_weighting_again_changes_nothing(table, mode):
-    """Property 8."""
     first = fit(table, ["a", "b"], mode=mode).factors_
     weighted = first.drop(columns=["group", "factor"]).assign(
         weight=first["weight"] * first["factor"], weight_squared=first["weight"] * first["factor"]
@@ -301,7 +299,7 @@ def test_weighting_again_changes_nothing(table, mode):
 @EXACT
 @given(full_tables(3))
 def test_margins_move_less_than_pairs_and_these_less_than_the_intersection(table):
-    """Property 8, and the lattice between them."""
+    """By the Kullback-Leibler divergence; each is balanced as it says."""
     names = ["a", "b", "c"]
     marginal = fit(table, names, mode="marginal")
     lattice = [fit(table, names, mode="lattice", order=order) for order in (1, 2, 3)]
@@ -340,7 +338,6 @@ def test_geometric_importance_grades(table, power):
 @EXACT
 @given(full_tables(2, lowest=0))
 def test_smoothing_goes_from_reweighing_to_nothing(table):
-    """Property 9."""
     if table.n == 0 or len(table.values[2]) < 2:
         return
     factors = {kappa: fit(table, ["a", "b"], smoothing=kappa).factors_ for kappa in (0, 1e-9, 1e12, 5)}
@@ -363,7 +360,7 @@ def test_the_formula_of_smoothing():
 @EXACT
 @given(full_tables(2), st.floats(0, 1))
 def test_strength_is_linear_and_keeps_the_total(table, alpha):
-    """Property 9: alpha 0 gives the prior weights."""
+    """Alpha 0 gives the prior weights."""
     full, part = fit(table, ["a", "b"]), fit(table, ["a", "b"], strength=alpha)
     np.testing.assert_allclose(part.factors_["factor"], 1 - alpha + alpha * full.factors_["factor"], rtol=1e-12)
     assert part.diagnostics_.weighted_total == pytest.approx(table.total_weight, rel=1e-9)
@@ -372,7 +369,7 @@ def test_strength_is_linear_and_keeps_the_total(table, alpha):
 @EXACT
 @given(full_tables(2, lowest=0))
 def test_empty_cells_lose_what_they_should_hold(table):
-    """Property 10."""
+    """The lost mass is that of independence over the empty cells; the reference does not tell it."""
     if table.n == 0:
         return
     reweigher = fit(table, ["a", "b"], mode="intersection")
@@ -398,7 +395,7 @@ def test_margins_that_cannot_be_met_are_refused():
 
 
 def test_groups_and_labels_without_mass_divide_nothing():
-    """Defects 5 and 10 of the reference: no infinity, no warning, nothing where nothing occurs."""
+    """The reference divides by zero: no infinity, no warning, nothing where nothing occurs."""
     mass = np.array([[2.0, 0.0], [0.0, 0.0], [1.0, 3.0]])
     groups = np.arange(3)
     factor = reweighing(mass, groups)
