@@ -154,7 +154,7 @@ def read(folder, stays, events, rules, *, panel=PANEL, memory="500MB"):
     columns = {name: pa.array([event[name] for event in events], kind) for name, kind in COLUMNS.items()}
     pq.write_table(pa.table(columns), folder / "raw.parquet")
     with Tree(folder, data_set="TEST", source="", memory=memory, threads=2) as tree:
-        tree.run(f"CREATE TEMP VIEW raw AS FROM '{folder}/raw.parquet'")
+        tree.run(f"CREATE VIEW raw AS FROM '{folder}/raw.parquet'")
         tree.run(
             "CREATE TEMP TABLE stays "
             "(record INTEGER, person BIGINT, stay BIGINT, start BIGINT, stop BIGINT, by_time BOOLEAN)"
@@ -357,7 +357,7 @@ def test_many_rows_go_through_little_memory_in_chunks_of_whole_stays(tmp_path):
     results = []
     for memory, threads in (("60MB", 1), ("1GB", 2)):
         with Tree(tmp_path, data_set="TEST", source="", memory=memory, threads=threads) as tree:
-            tree.run(f"CREATE TEMP VIEW raw AS FROM '{tmp_path}/big.parquet'")
+            tree.run(f"CREATE VIEW raw AS FROM '{tmp_path}/big.parquet'")
             tree.run(
                 "CREATE TEMP TABLE stays AS SELECT i::INTEGER AS record, i AS person, i AS stay, 0::BIGINT AS start, "
                 f"{60 * HOUR} AS stop, TRUE AS by_time FROM range({size}) AS t(i)"

@@ -210,6 +210,23 @@ def test_without_duckdb_the_message_says_what_to_install(tmp_path, monkeypatch):
         opened(tmp_path)
 
 
+def test_an_older_duckdb_is_refused(tmp_path, monkeypatch):
+    put(tmp_path)
+    monkeypatch.setattr("duckdb.__version__", "1.5.6")
+    with pytest.raises(MissingDependencyError, match=r"needs duckdb 2, and 1.5.6, which is installed, takes a cut-off"):
+        opened(tmp_path)
+
+
+def test_rows_are_counted_beside_other_work(tmp_path):
+    put(tmp_path, LONG, "icu/items.csv.gz")
+    with opened(tmp_path) as tree:
+        with tree.counting(tree.open(WANTED)) as counted:
+            assert tree.rows("SELECT count(*) FROM items WHERE itemid = 6") == [(20000,)]
+        assert counted.result() == 20002
+        with pytest.raises(ZeroDivisionError), tree.counting("items"):
+            raise ZeroDivisionError
+
+
 def test_importing_the_readers_loads_no_duckdb():
     program = (
         "import sys; from auscult.core.data import events, lookalike, mimic3, mimic4, tree; lookalike.write_mimic3; "

@@ -121,9 +121,9 @@ def read_events(
     )
     total = 0
     for table in used:
-        with progress(f"Reading {table.name}"):
-            total += tree.count(table.view)
+        with progress(f"Reading {table.name}"), tree.counting(table.view) as counted:
             _insert(tree, table, panel, rules, ways)
+            total += counted.result()
     attrition = _count(tree, used, total, records, rules)
     parts = _ragged_parts(tree, panel, rules, ways, records, attrition)
     return _join(parts, records, len(panel.variables)), attrition

@@ -5,13 +5,15 @@ Types are declared, never guessed from a sample, so that a text in a column of n
 Nothing is downloaded, and nothing is written but DuckDB's temporary files, which go when the tree is closed.
 """
 
+import contextlib
 import csv
 import gzip
 import io
 import re
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +22,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auscult.core.errors import AuscultError, InputError, missing_dependency
+from auscult.core.errors import AuscultError, InputError, MissingDependencyError, missing_dependency
 
 # In order of preference: the fastest form first.
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
+# Where DuckDB believes that somebody is typing, it writes a progress bar to stdout.
+_SILENT = "SET enable_progress_bar = false"
 # What a folder of each data set holds, to tell a user who named the wrong one.
 SIGNATURES = {
     "mimic4": ("hosp/patients", "icu/icustays"),
@@ -76,7 +80,7 @@ class Tree:
     InputError
         Where the folder is none or is empty, or ``memory`` or ``threads`` cannot be used.
     MissingDependencyError
-        Where DuckDB is not installed.
+        Where DuckDB is not installed, or only an older one.
     """
 
     def __init__(
@@ -88,6 +92,11 @@ class Tree:
             raise missing_dependency(
                 "duckdb", purpose=f"reading the tables of {data_set}", install="auscult-core[data]"
             ) from error
+        if int(duckdb.__version__.partition(".")[0]) < 2:
+            raise MissingDependencyError(
+                f"reading the tables of {data_set} needs duckdb 2, and {duckdb.__version__}, which is installed, takes "
+                "a cut-off .csv.gz for a whole one: pip install -U 'auscult-core[data]'"
+            )
         if folder is None:
             raise InputError(f"{data_set} does not come with this library: name its folder, from {source}")
         if not folder.is_dir():
@@ -108,6 +117,7 @@ class Tree:
         } | ({} if threads is None else {"threads": threads})
         try:
             self._connection = duckdb.connect(config=settings)
+            self._connection.execute(_SILENT)
         except duckdb.Error as error:
             self._scratch.cleanup()
             raise InputError(
@@ -181,7 +191,7 @@ class Tree:
                 f"read_csv({_literal(path)}, auto_detect = false, header = true, delim = ',', quote = '\"', "
                 f"escape = '\"', columns = {{{declared}}})"
             )
-        self.run(f"CREATE OR REPLACE TEMP VIEW {table.view} AS SELECT {', '.join(chosen)} FROM {relation}")
+        self.run(f"CREATE OR REPLACE VIEW {table.view} AS SELECT {', '.join(chosen)} FROM {relation}")
         return table.view
 
     def run(self, sql: str) -> None:
@@ -202,6 +212,26 @@ class Tree:
     def count(self, relation: str) -> int:
         """Return the number of rows of a table or view."""
         return int(self.rows(f"SELECT count(*) FROM {relation}")[0][0])
+
+    @contextlib.contextmanager
+    def counting(self, view: str) -> Iterator["Future[int]"]:
+        """Count the rows of a view on a thread of its own while the block runs: to unpack a .gz takes one core."""
+        cursor = self._connection.cursor()
+        cursor.execute(_SILENT)
+
+        def count() -> int:
+            try:
+                return int(cursor.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0])
+            except self._errors.Error as error:
+                raise self._explained(error) from error
+
+        with ThreadPoolExecutor(1) as pool:
+            counted = pool.submit(count)
+            try:
+                yield counted
+            except BaseException:
+                cursor.interrupt()
+                raise
 
     def batches(self, sql: str) -> pa.RecordBatchReader:
         """Return a result as Arrow batches. Let it read temporary tables alone: errors of files come in ``run``."""
