@@ -169,6 +169,7 @@ def audit_table(
     single = None if rows is None else rows.arrays(groups, cells.positive)
     if single is not None and single.cluster is not None and ci == "closed":
         raise InputError("the closed forms take rows as independent: with clusters, ask for the bootstrap (ci)")
+    ranked = None if single is None or single.score is None else single.by_score()
     notes: list[str] = []
 
     def measure(group: Group, members: npt.NDArray[np.bool_]) -> GroupResult:
@@ -178,10 +179,10 @@ def audit_table(
         for name in PROPORTIONS.intersection(metrics):
             low, high = confusion.interval(name, confidence)
             intervals[name] = (float(low), float(high))
-        if single is not None and single.score is not None:
-            there = members[single.combination]
+        if ranked is not None and ranked.score is not None:
+            there = members[ranked.combination]
             area = auroc(
-                single.label[there], single.score[there], None if single.weight is None else single.weight[there],
+                ranked.label[there], ranked.score[there], None if ranked.weight is None else ranked.weight[there],
                 confidence=confidence,
             )  # fmt: skip
             values["auroc"], intervals["auroc"] = area.value, (area.low, area.high)

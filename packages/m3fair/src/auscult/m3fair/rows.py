@@ -1,7 +1,7 @@
 """Rows gathered block by block, for what a count table cannot tell: ranking by a score, repeated persons."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,12 @@ class RowArrays:
     score: Array | None
     weight: Array | None
     cluster: npt.NDArray[np.integer[Any]] | None
+
+    def by_score(self) -> "RowArrays":
+        """Return the rows in ascending order of their scores: sorting any group of them again costs little."""
+        assert self.score is not None
+        order = np.argsort(self.score, kind="stable")
+        return replace(self, **{name: part[order] for name, part in vars(self).items() if part is not None})
 
 
 class Rows:
