@@ -526,3 +526,31 @@ def test_what_cannot_be_used_is_one_sentence(message, call):
 def test_attributes_are_checked(options, message):
     with pytest.raises(InputError, match=message):
         Attribute("a", **options)
+
+
+# Lazy frames.
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (["2020-01-01", "2020-01-02"], None),
+        ([1, 2], "Int64 here but was fitted with '2020-01-01'"),
+        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "Datetime.* here but was fitted with '2020-01-01'"),
+    ],
+)
+def test_a_lazy_column_of_another_type_is_named_before_its_engine_fails(column, message):
+    reweigher = Reweigher("day", smoothing=1.0).fit({"day": ["2020-01-01", "2020-01-02"]}, [0, 1])
+    lazy = pl.from_pandas(pd.DataFrame({"day": column, "y": [0, 1]})).lazy()
+    if message is None:
+        assert reweigher.add_weights(lazy, "y").collect()["weight"].null_count() == 0
+    else:
+        with pytest.raises(InputError, match=message):
+            reweigher.add_weights(lazy, "y")
+
+
+def test_a_lazy_row_without_weight_weighs_nothing_also_where_nothing_was_fitted():
+    lazy = pl.LazyFrame({"sex": ["F", "M", "M", "M"], "y": [0, 1, 0, 1], "v": [0.0, 1, 1, 1]})
+    table = CountTable.count_rows(lazy, ["sex", "y"], weight="v")
+    found = Reweigher("sex", empty="ignore").fit_table(table).add_weights(lazy, "y", weight="v").collect()
+    assert found["weight"].to_list() == [0, 1, 1, 1]

@@ -181,7 +181,8 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
         ------
         InputError
             For an absent column. In an eager frame also for a combination that was not fitted, unless
-            ``unseen="one"``; in a lazy one its weight is null.
+            ``unseen="one"``; in a lazy one its weight is null, and a column of another type than the fitted
+            values, or of dates, is refused.
         """
         check_is_fitted(self, "fitted_")
         native = nw.from_native(frame)
@@ -195,8 +196,19 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
                 raise InputError(f"there is no column {column!r}; there are {list(schema)}")
         if self.cuts_:
             raise InputError(f"the bins of {', '.join(self.cuts_)} cannot be cut in a lazy frame: cut them before")
+        names = [*(a.name for a in self.attributes_), label]
+        for column, values in zip(names, self.table_.values, strict=True):
+            text = schema[column] in (nw.String, nw.Categorical, nw.Enum)
+            other = [value for value in values if value is not None and isinstance(value, str) != text]
+            if other:
+                raise InputError(
+                    f"the column {column!r} is {schema[column]} here but was fitted with {other[0]!r}: cast it before"
+                )
         factor = self.fitted_.expression(schema, label, self.unseen)
-        return native.with_columns((factor if weight is None else nw.col(weight) * factor).alias(name)).to_native()
+        if weight is not None:
+            v = nw.col(weight)
+            factor = nw.when(v == 0).then(nw.lit(0.0)).otherwise(v * factor)
+        return native.with_columns(factor.alias(name)).to_native()
 
     def _check_parameters(self, attributes: Sequence[Attribute]) -> None:
         if not attributes:
