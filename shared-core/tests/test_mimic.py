@@ -1,5 +1,7 @@
 import csv
+import doctest
 import gzip
+import json
 import math
 import random
 import shutil
@@ -9,6 +11,8 @@ import duckdb
 import numpy as np
 import pytest
 
+from auscult.core import cli
+from auscult.core.__main__ import app
 from auscult.core.data import Binning, load_cohort, lookalike, mimic3, mimic4, mimic_vitals
 from auscult.core.data.cohort import Cohort
 from auscult.core.data.panel import Panel
@@ -518,4 +522,31 @@ def test_a_lookalike_is_its_seed_and_small(kind, tmp_path):
         write(tmp_path / "0")
     with pytest.raises(InputError, match=r"form is 'xlsx': use 'csv.gz', 'csv' or 'parquet'"):
         write(tmp_path / "new", form="xlsx")
+    with pytest.raises(InputError, match="n_patients is -1: give 0 or more"):
+        write(tmp_path / "new", n_patients=-1)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_lookalike_can_be_made_from_the_terminal(kind, tmp_path, capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as end:
+            cli.run(app, ["data", "lookalike", *arguments])
+        return end.value.code, *capsys.readouterr()
+
+    folder = tmp_path / "tree"
+    code, out, _ = run(kind, str(folder), "--patients", "3", "--form", "parquet", "--json")
+    said = json.loads(out)
+    assert (code, said["spec"]) == (0, f"{kind}:{folder}")
+    assert "truth.json" in said["files"]
+    assert len(load_cohort(said["spec"])) == len(lookalike.Truth.load(folder).stays)
+    code, out, err = run(kind, str(folder))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "is there already" in err
+    code, _, err = run("mimic5", str(folder))
+    assert (code, err) == (2, "error: there is no look-alike of 'mimic5': known are cdsl, mimic3, mimic4\n")
+    assert f"load_cohort('{kind}:{tmp_path}/other')" in run(kind, str(tmp_path / "other"), "--patients", "0")[1]
+
+
+def test_the_examples_run():
+    assert doctest.testmod(lookalike).failed == 0

@@ -3,6 +3,7 @@
 import sys
 
 from auscult.core import __version__, cli
+from auscult.core.data import command as data
 
 app = cli.command(
     "auscult-core",
@@ -10,6 +11,7 @@ app = cli.command(
     "What the auscult libraries share. Without a command: the doctor, who says what this installation has, "
     "what is missing and what is known to clash.",
 )
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

@@ -5,9 +5,10 @@ They let a pipeline run before access is given, and they check the readers: besi
 
 >>> import tempfile
 >>> from auscult.core.data import load_cohort, lookalike
->>> folder = tempfile.mkdtemp()
->>> truth = lookalike.write_mimic4(folder, n_patients=5, seed=0)
->>> load_cohort(f"mimic4:{folder}").record_id.tolist() == sorted(truth.stays)
+>>> with tempfile.TemporaryDirectory() as folder:
+...     truth = lookalike.write_mimic4(folder, n_patients=5, seed=0)
+...     cohort = load_cohort(f"mimic4:{folder}")
+>>> cohort.record_id.tolist() == sorted(truth.stays)
 True
 """
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from auscult.core.data.lookalike.scenario import Kind, Scenario, Stay
 from auscult.core.data.mimic_vitals import DIASTOLIC, EYE, MEAN, MOTOR, SATURATION, SYSTOLIC, TOTAL, VERBAL
+from auscult.core.errors import InputError
 
 HEART_RATE, RATE, EYES = 220045, 220210, 220739
 _WORDS = {
@@ -279,6 +280,8 @@ def add_plain_patients(ward: Ward, count: int, seed: int) -> None:
 
     Their values go with the outcome; 39 events a stay, without a trap.
     """
+    if count < 0:
+        raise InputError(f"n_patients is {count}: give 0 or more")
     draw = random.Random(seed)
     for subject in range(10000, 10000 + count):
         born = datetime(2060 + draw.randrange(50), draw.randint(1, 12), draw.randint(1, 28))

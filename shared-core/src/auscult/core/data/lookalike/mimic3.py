@@ -88,7 +88,7 @@ def write_mimic3(
     Raises
     ------
     InputError
-        Where the folder is not empty, or ``form`` is unknown.
+        Where the folder is not empty, ``n_patients`` is negative, or ``form`` is unknown.
     """
     ward = _Ward3()
     add_shared_cases(ward)

@@ -100,7 +100,7 @@ def write_mimic4(
     Raises
     ------
     InputError
-        Where the folder is not empty, or ``form`` or ``version`` is unknown.
+        Where the folder is not empty, ``n_patients`` is negative, or ``form`` or ``version`` is unknown.
     """
     if version not in ("2.0", "2.2", "3.1"):
         raise InputError(f"version is {version!r}: use '2.0', '2.2' or '3.1'")
