@@ -11,11 +11,12 @@ from auscult.core.errors import InputError
 
 # Name -> module with ``load(path: Path | None, **options) -> Cohort``.
 READERS = {
-    "challenge2012": "auscult.core.data.challenge2012",
     "cdsl": "auscult.core.data.cdsl",
+    "challenge2012": "auscult.core.data.challenge2012",
     "meds": "auscult.core.data.meds",
     "mimic3": "auscult.core.data.mimic3",
     "mimic4": "auscult.core.data.mimic4",
+    "table": "auscult.core.data.table",
     "tjh": "auscult.core.data.tjh",
 }
 
@@ -32,6 +33,7 @@ def load_cohort(spec: str, **options: Any) -> Cohort:
         ``"cdsl:FOLDER"``: COVID Data Save Lives of HM Hospitales, any of its three releases.
         ``"meds:FOLDER"``: a data set in the Medical Event Data Standard.
         ``"mimic3:FOLDER"``, ``"mimic4:FOLDER"``: stays in intensive care (need the extra ``data``).
+        ``"table:FILE"``: measurements of your own, long or wide, as CSV or parquet.
     **options
         Passed to the reader: ``sheet="375"`` or ``sheet="110"`` for ``tjh``.
 
