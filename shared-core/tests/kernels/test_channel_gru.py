@@ -193,6 +193,13 @@ def test_half_types_are_computed_in_float32(dtype):
     assert_close(found, expected)
 
 
+def test_autocast_does_not_round_inside():
+    arguments = make()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = channel_gru(*arguments, widths=(2, 1, 1, 3))
+    assert torch.equal(found, channel_gru(*arguments, widths=(2, 1, 1, 3)))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

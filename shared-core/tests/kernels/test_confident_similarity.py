@@ -151,6 +151,15 @@ def test_half_inputs_are_computed_in_float32():
     assert confident_similarity(*arguments).dtype == torch.float32
 
 
+def test_autocast_does_not_round_inside():
+    arguments = make(40, 30, 20, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = confident_similarity(*arguments)
+        similarity, _ = most_similar(*arguments, 3)
+    assert torch.equal(found, confident_similarity(*arguments))
+    assert torch.equal(similarity, most_similar(*arguments, 3)[0])
+
+
 def test_what_does_not_fit_is_refused():
     x, c, y, d, zeta = make()
     with pytest.raises(InputError, match="do not fit"):

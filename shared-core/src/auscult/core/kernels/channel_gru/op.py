@@ -85,7 +85,9 @@ def channel_gru(
     tensors = (inputs, weight_ih, weight_hh, bias_ih, bias_hh)
     chosen = choose_implementation("channel_gru", inputs.device.type, implementation)
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    states: Tensor = forward_operator(*tensors, steps_kept, wide, chosen, save)[0]
+    # Autocast would round the products inside to bfloat16.
+    with torch.autocast(inputs.device.type, enabled=False):
+        states: Tensor = forward_operator(*tensors, steps_kept, wide, chosen, save)[0]
     return states
 
 

@@ -41,7 +41,9 @@ def confident_similarity(
     >>> confident_similarity(x, sure, x, sure, 0.05)
     tensor([[20.]])
     """
-    result: Tensor = similarity_operator(*_check(rows, row_confidence, others, other_confidence, zeta))
+    arguments = _check(rows, row_confidence, others, other_confidence, zeta)
+    with _in_full(rows):
+        result: Tensor = similarity_operator(*arguments)
     return result
 
 
@@ -74,7 +76,8 @@ def most_similar(
         from auscult.core.kernels.confident_similarity import _triton
 
         return _triton.most_similar(x, c, y, d, z, k)
-    return tiled.most_similar(x, c, y, d, z, k)
+    with _in_full(rows):
+        return tiled.most_similar(x, c, y, d, z, k)
 
 
 def similarity_pool(
@@ -100,8 +103,14 @@ def similarity_pool(
     if values.ndim != 2 or len(values) != len(others) or not len(others):
         raise InputError(f"values of shape {tuple(values.shape)} for {len(others)} others: give [others, columns]")
     chosen = choose_implementation("confident_similarity", rows.device.type, implementation)
-    result: Tensor = pool_operator(*arguments, values.to(arguments[0].dtype), chosen)
+    with _in_full(rows):
+        result: Tensor = pool_operator(*arguments, values.to(arguments[0].dtype), chosen)
     return result
+
+
+def _in_full(tensor: Tensor) -> torch.autocast:
+    """Switch autocast off, which would round the products inside to bfloat16."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def _check(
