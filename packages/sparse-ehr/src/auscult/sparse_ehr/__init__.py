@@ -1,4 +1,4 @@
-"""Prototype patient representations for sparse EHR (in development: only the version is here)."""
+"""Prototype patient representations for sparse EHR (in development: the model is in ``nn``)."""
 
 from auscult.sparse_ehr._version import __version__
 

@@ -1,0 +1,203 @@
+"""The model against a plain NumPy form of sections 3 to 5 in float64, with loops and the tiled attention."""
+
+import numpy as np
+import pytest
+import torch
+
+from auscult.core.testing.kernels import assert_close
+from auscult.sparse_ehr.nn import Prism, PrismConfig
+
+WIDTHS, STATIC, STEPS = (2, 1, 1), 2, 6
+FEATURES = STATIC + len(WIDTHS)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def gru(x, w, u, b, c):
+    """Return the states of one GRU over x [T, P]."""
+    h, states = np.zeros(u.shape[1]), []
+    for step in x:
+        gates, from_state = w @ step + b, u @ h + c
+        size = len(h)
+        r = sigmoid(gates[:size] + from_state[:size])
+        z = sigmoid(gates[size : 2 * size] + from_state[size : 2 * size])
+        n = np.tanh(gates[2 * size :] + r * from_state[2 * size :])
+        h = (1 - z) * n + z * h
+        states.append(h)
+    return np.array(states)
+
+
+def share(config, raw):
+    return sigmoid(raw) if config.constrain else raw
+
+
+def similarity(config, zeta, x, c, y, d):
+    total = 0.0
+    for f in range(len(x)):
+        total += (1 - zeta) * (x[f] - y[f]) ** 2 + zeta * np.exp(1 - c[f]) * np.exp(1 - d[f])
+    return len(x) / total
+
+
+def encode(config, p, values, static):
+    """Return the states [T, F, C] of one patient."""
+    steps = len(values)
+    states = np.zeros((steps, FEATURES, config.channel))
+    for j in range(STATIC):
+        states[:, j] = static[j] * p["static.weight"][j] + p["static.bias"][j]
+    column = 0
+    for i, width in enumerate(WIDTHS):
+        part = values[:, column : column + width]
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        w, u, b, c = (p[f"dynamic.{name}"][i] for name in names)
+        states[:, STATIC + i] = gru(part, w[:, :width], u, b, c)
+        column += width
+    return states
+
+
+def attend(config, p, states, hours, rate):
+    """Return calibrated states [T, F, C], confidence and attention [T, F] of one patient."""
+    steps = len(states)
+    linear = {
+        name: states @ p[f"attention.{name}.weight"].T + p[f"attention.{name}.bias"]
+        for name in ("query", "key", "value")
+    }
+    query = linear["query"][-1]
+    scores = np.zeros((FEATURES, steps, FEATURES))
+    for a in range(FEATURES):
+        for t in range(steps):
+            for f in range(FEATURES):
+                scores[a, t, f] = query[a] @ linear["key"][t, f] / np.sqrt(config.channel)
+    weights = np.exp(scores - scores.max((1, 2), keepdims=True))
+    weights /= weights.sum((1, 2), keepdims=True)
+    alpha = weights.mean(0)
+    gamma = p["attention.confidence.gamma.raw"]
+    gamma = softplus(gamma) + 1e-3 if config.constrain else gamma
+    confidence = np.zeros((steps, FEATURES))
+    for t in range(steps):
+        for f in range(FEATURES):
+            tau = 0.0 if f < STATIC else hours[t, f - STATIC] / (config.horizon / 2)
+            if not config.explicit_never:
+                tau = min(tau, 2.0)
+            if tau == (np.inf if config.explicit_never else 2.0):
+                confidence[t, f] = p["attention.confidence.beta"] * (1.0 if f < STATIC else rate[f - STATIC])
+                continue
+            strength = alpha[t, f] * (steps * FEATURES if config.rescale_attention else 1)
+            confidence[t, f] = np.tanh(strength / (gamma[f] * np.log(np.e + (1 - alpha[t, f]) * tau)))
+    mixed_in = confidence
+    if config.normalize_confidence:
+        mixed_in = np.maximum(confidence, 0) / np.maximum(confidence, 0).sum()
+    mu = share(config, p["attention.mu.raw"])
+    calibrated = mu * mixed_in + (1 - mu) * weights
+    if config.attention_apply == "paid":
+        out = np.zeros_like(states)
+        for a in range(FEATURES):
+            out[-1, a] = sum(calibrated[a, t, f] * linear["value"][t, f] for t in range(steps) for f in range(FEATURES))
+        return states + out, confidence, alpha
+    # As released: rows tiled over time, transposed, times the values of all cells.
+    tiled = np.tile(calibrated.reshape(FEATURES, -1), (steps, 1))
+    out = tiled.T @ linear["value"].reshape(steps * FEATURES, -1)
+    return states + out.reshape(states.shape), confidence, alpha
+
+
+def oracle(config, p, rate, patients):
+    """Return logits, confidence, prototypes' numbers and similarities of patients (values, static, hours)."""
+    kept = [encode(config, p, values, static) for values, static, _ in patients]
+    attended = [attend(config, p, states, hours, rate) for states, (_, _, hours) in zip(kept, patients, strict=True)]
+    x = np.array([states[-1].mean(1) for states, _, _ in attended])
+    pool = (lambda c: c.mean(0)) if config.confidence_pool == "mean" else (lambda c: c[-1])
+    c = np.array([pool(confidence) for _, confidence, _ in attended])
+    centres, sure = p["prototypes.centres"], p["prototypes.confidence"]
+    zeta, eta = share(config, p["prototypes.zeta.raw"]), share(config, p["eta.raw"])
+    rows, rows_sure = np.vstack([x, centres]), np.vstack([c, sure])
+    count, batch = len(centres), len(x)
+    adjacency = np.zeros((count, batch + count))
+    for k in range(count):
+        for j in range(batch + count):
+            own = j == batch + k
+            adjacency[k, j] = 1 if own else similarity(config, zeta, centres[k], sure[k], rows[j], rows_sure[j])
+    if config.graph_normalization == "row":
+        adjacency /= adjacency.sum(1, keepdims=True)
+    mixed = adjacency @ (rows @ p["prototypes.weight"]) + p["prototypes.bias"]
+    embedding = sigmoid(mixed @ p["prototypes.out.weight"].T + p["prototypes.out.bias"])
+    found = np.array(
+        [[similarity(config, zeta, x[b], c[b], centres[k], sure[k]) for k in range(count)] for b in range(batch)]
+    )
+    logits = []
+    for b, (states, _, _) in enumerate(attended):
+        w = states.reshape(len(states), -1) @ p["fuse.weight"].T + p["fuse.bias"]
+        u = eta * embedding[found[b].argmax()] + (1 - eta) * w
+        layer, last = u @ p["embed.weight"].T + p["embed.bias"], []
+        for name in ("first", "second"):
+            layer = gru(layer, *(p[f"{name}.{part}"][0] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
+            last.append(layer[-1])
+        logits.append((p["predict.weight"] @ np.mean(last, 0) + p["predict.bias"])[0])
+    return np.array(logits), [confidence for _, confidence, _ in attended], found, embedding
+
+
+def make_patients(seed=0, count=5, lengths=None):
+    """Return float64 tensors: values, static, hours with variables never and lately observed, lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(count, STEPS, sum(WIDTHS), generator=generator, dtype=torch.float64)
+    static = torch.randn(count, STATIC, generator=generator, dtype=torch.float64)
+    hours = torch.randint(0, 47, (count, STEPS, len(WIDTHS)), generator=generator).double()
+    hours[:, :2, 1] = torch.inf
+    hours[::2, :, 2] = torch.inf
+    return values, static, hours, torch.tensor(lengths or [STEPS] * count)
+
+
+def make_model(config, seed=0):
+    torch.manual_seed(seed)
+    model = Prism(config, torch.tensor([0.9, 0.5, 0.1])).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.rand_like(parameter))
+    return model
+
+
+CONFIGS = {
+    "released": PrismConfig.released(WIDTHS, STATIC, channel=3, hidden=4, n_prototypes=3),
+    "corrected": PrismConfig(WIDTHS, STATIC, channel=3, hidden=4, n_prototypes=3, dropout=0.0),
+    "paid, last": PrismConfig(
+        WIDTHS, STATIC, channel=3, hidden=4, n_prototypes=3, dropout=0.0, attention_apply="paid", confidence_pool="last"
+    ),
+    "one repair": PrismConfig.released(WIDTHS, STATIC, channel=3, hidden=4, rescale_attention=True),
+}
+
+
+@pytest.mark.parametrize("lengths", [None, [6, 3, 1, 5, 2]])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_equal_to_the_oracle(name, lengths):
+    config = CONFIGS[name]
+    model = make_model(config)
+    values, static, hours, length = make_patients(lengths=lengths)
+    p = {key: value.double().numpy().copy() for key, value in model.state_dict().items()}
+    patients = [(values[b, :n].numpy(), static[b].numpy(), hours[b, :n].numpy()) for b, n in enumerate(length.tolist())]
+    logits, confidence, found, embedding = oracle(config, p, [0.9, 0.5, 0.1], patients)
+    beyond = torch.arange(STEPS) >= length[:, None]
+    values[beyond] = torch.nan
+    hours[beyond] = torch.nan
+    output = model.train()(values, static, hours, length=length)
+    # Rates are kept in float32.
+    torch.testing.assert_close(output.logits.detach(), torch.tensor(logits), rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(output.similarity, torch.tensor(found), rtol=1e-6, atol=1e-7)
+    for b, n in enumerate(length.tolist()):
+        torch.testing.assert_close(output.confidence[b, :n].detach(), torch.tensor(confidence[b]), rtol=1e-7, atol=1e-8)
+        assert not output.confidence[b, n:].any()
+    if config.prototype_update == "batch":
+        assert_close(model.prototypes.centres, torch.tensor(embedding), dtype=torch.float32)
+
+
+def test_float32_is_close_to_float64():
+    values, static, hours, length = make_patients()
+    wide = make_model(CONFIGS["corrected"]).eval()
+    narrow = make_model(CONFIGS["corrected"]).eval().float()
+    expected = wide(values, static, hours, length=length)
+    found = narrow(values.float(), static.float(), hours.float(), length=length)
+    assert_close(found.logits, expected.logits, dtype=torch.float32)
+    assert_close(found.confidence, expected.confidence, dtype=torch.float32)
