@@ -1,7 +1,7 @@
 """The plain-torch formula of :mod:`auscult.core.kernels.channel_gru`, with its gradient written out.
 
 Measured on two CPU cores, forward and backward, against a loop over ``torch.nn.GRU`` modules: 10 times faster
-at B=64, T=48, F=37, C=16, 3 times at B=256, and not slower at B=1024, F=61, C=64, where both are bound by arithmetic.
+at B=64, T=48, F=37, C=16, 2.7 times at B=256, and as fast at B=1024, F=61, C=64, where both are bound by arithmetic.
 """
 
 from collections.abc import Iterator, Sequence
