@@ -13,6 +13,7 @@ from auscult.core.errors import InputError
 READERS = {
     "cdsl": "auscult.core.data.cdsl",
     "challenge2012": "auscult.core.data.challenge2012",
+    "eicu": "auscult.core.data.eicu",
     "meds": "auscult.core.data.meds",
     "mimic3": "auscult.core.data.mimic3",
     "mimic4": "auscult.core.data.mimic4",
@@ -32,7 +33,7 @@ def load_cohort(spec: str, **options: Any) -> Cohort:
         ``"challenge2012:FOLDER"``: sets of the PhysioNet Challenge 2012, as text files, archives or tables.
         ``"cdsl:FOLDER"``: COVID Data Save Lives of HM Hospitales, any of its three releases.
         ``"meds:FOLDER"``: a data set in the Medical Event Data Standard.
-        ``"mimic3:FOLDER"``, ``"mimic4:FOLDER"``: stays in intensive care (need the extra ``data``).
+        ``"eicu:FOLDER"``, ``"mimic3:FOLDER"``, ``"mimic4:FOLDER"``: stays in intensive care (need the extra ``data``).
         ``"table:FILE"``: measurements of your own, long or wide, as CSV or parquet.
     **options
         Passed to the reader: ``sheet="375"`` or ``sheet="110"`` for ``tjh``.

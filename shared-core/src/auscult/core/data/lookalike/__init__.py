@@ -14,8 +14,15 @@ True
 
 from auscult.core import lazy
 
-__all__ = ["Truth", "write_cdsl", "write_mimic3", "write_mimic4"]
+__all__ = ["Truth", "write_cdsl", "write_eicu", "write_mimic3", "write_mimic4"]
 
 __getattr__, __dir__ = lazy.attach(
-    __name__, {"Truth": "scenario", "write_cdsl": "cdsl", "write_mimic3": "mimic3", "write_mimic4": "mimic4"}
+    __name__,
+    {
+        "Truth": "scenario",
+        "write_cdsl": "cdsl",
+        "write_eicu": "eicu",
+        "write_mimic3": "mimic3",
+        "write_mimic4": "mimic4",
+    },
 )
