@@ -1,5 +1,6 @@
 """Which stays several tables speak of, and what does not change within a stay."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,10 +54,11 @@ class Records:
         role, column = self.key(sheet)
         code, texts = ids(sheet, column)
         stays = [self.places[role].get(text, []) for text in texts]
-        counts = np.array([len(stay) for stay in stays])[code]
-        rows = np.repeat(np.arange(len(code)), counts)
-        flat = np.array([stay for row in code.tolist() for stay in stays[row]], np.int64)
-        return rows, flat
+        counts = np.array([len(stay) for stay in stays])
+        listed, starts = np.array(list(itertools.chain(*stays)), np.int64), np.cumsum(counts) - counts
+        rows = np.repeat(np.arange(len(code)), counts[code])
+        first = np.repeat(np.cumsum(counts[code]) - counts[code], counts[code])
+        return rows, listed[starts[code][rows] + np.arange(len(rows)) - first]
 
 
 def find_records(sheet: Sheet, layout: Layout, others: Mapping[str, Sheet | None]) -> tuple[Records, list[str]]:
