@@ -231,5 +231,5 @@ def _peak_beyond(provider: Provider, n: int) -> float:
     watch_peak()
     before = resident()
     result = provider.run(data)
-    size = result.estimated_size() if hasattr(result, "estimated_size") else result.nbytes
+    size = result.estimated_size() if hasattr(result, "estimated_size") else getattr(result, "nbytes", 0)
     return resident("VmHWM") - before - size / MEGABYTE
