@@ -17,7 +17,7 @@ def main() -> None:
 
 @app.command()
 def lookalike(
-    name: str = typer.Argument(help="The data set to imitate: cdsl, mimic3 or mimic4."),
+    name: str = typer.Argument(help="The data set to imitate: cdsl, eicu, mimic3 or mimic4."),
     folder: str = typer.Argument(help="Where to write; new or empty."),
     patients: int = typer.Option(20, help="Plain patients beside those that hold the traps of the data set."),
     seed: int = typer.Option(0, help="Of the plain patients."),
