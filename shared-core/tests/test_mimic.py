@@ -433,6 +433,7 @@ def test_a_panel_of_ones_own_may_use_an_item_twice(kind, folder, cohort):
             "preset='seed' with the panel 'labs48': the seeds used 'vitals17' alone",
         ),
         ({"preset": "paper"}, "preset is 'paper': use one of default, seed"),
+        ({"cohort": "all", "preset": "seed"}, "preset='seed' with cohort='all': the seeds used 'benchmark' alone"),
         ({"cohort": "adults"}, "cohort is 'adults': use one of benchmark, all"),
         ({"dead": "keep"}, "dead is 'keep': use one of exclude, positive, negative"),
         ({"range": "clamp"}, "range is 'clamp': use one of none, drop, clip"),
@@ -544,7 +545,7 @@ def test_a_lookalike_can_be_made_from_the_terminal(kind, tmp_path, capsys):
     assert err.startswith("error: ")
     assert "is there already" in err
     code, _, err = run("mimic5", str(folder))
-    assert (code, err) == (2, "error: there is no look-alike of 'mimic5': known are cdsl, mimic3, mimic4\n")
+    assert (code, err) == (2, "error: there is no look-alike of 'mimic5': known are cdsl, eicu, mimic3, mimic4\n")
     assert f"load_cohort('{kind}:{tmp_path}/other')" in run(kind, str(tmp_path / "other"), "--patients", "0")[1]
 
 
