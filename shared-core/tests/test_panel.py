@@ -341,6 +341,27 @@ def test_the_better_source_wins_among_equals(tmp_path):
     assert read(tmp_path, STAYS, events, Rules(duplicates="last"))[0].values[0, 0, 1] == 1
 
 
+def test_codes_may_be_texts_and_hold_quotes(tmp_path):
+    made = Panel("test", (Variable(Feature("a"), (Source("raw", ("it's", "x")),)),))
+    columns = {name: pa.array([value] * 2, COLUMNS[name]) for name, value in event().items() if name != "code"}
+    pq.write_table(pa.table({**columns, "code": ["it's", "y"]}), tmp_path / "raw.parquet")
+    with Tree(tmp_path, data_set="TEST", source="") as tree:
+        tree.run(f"CREATE VIEW raw AS FROM '{tmp_path}/raw.parquet'")
+        tree.run(f"CREATE TEMP TABLE stays AS SELECT 0 AS record, 1 AS person, 10 AS stay, 0 AS start, {8 * HOUR} AS stop, "
+                 "TRUE AS by_time")  # fmt: skip
+        ragged, counted = read_events(tree, [EventTable("raw", "raw", "SELECT * FROM raw")], made, Rules(), records=1)
+    assert ragged.values.tolist() == [[[30]]]
+    assert counted[1].changed == 1
+
+
+@pytest.mark.parametrize("text", ["120/inf", "120/nan", "120/1e300", "120/-1e39"])
+def test_a_number_that_a_cohort_cannot_hold_is_no_value(tmp_path, text):
+    made = Panel("test", (Variable(Feature("a"), (Source("raw", (1,), after_slash()),)),))
+    ragged, counted = read(tmp_path, STAYS, [event(text=text)], Rules(range="none"), panel=made)
+    assert ragged.length.tolist() == [0, 0, 0, 0]
+    assert {row.step: row.changed for row in counted}["read the values"] == 1
+
+
 def test_many_rows_go_through_little_memory_in_chunks_of_whole_stays(tmp_path):
     n, size = 400_000, 2000
     draw = np.random.default_rng(0)

@@ -57,21 +57,22 @@ def after_slash(otherwise: str = NUMBER) -> str:
 
 def unless_unit(pattern: str, value: str, otherwise: str) -> str:
     """Return ``otherwise`` where the unit is like the pattern, in any case of letters; the value elsewhere."""
-    return f"CASE WHEN unit ILIKE {_text(pattern)} THEN {otherwise} ELSE {value} END"
+    return f"CASE WHEN unit ILIKE {literal(pattern)} THEN {otherwise} ELSE {value} END"
 
 
 def levels(words: Mapping[str, float]) -> str:
     """Return the level that a text stands for, whatever the case of its letters."""
     known = {word.lower(): level for word, level in words.items()}
-    cases = " ".join(f"WHEN {_text(word)} THEN {level!r}" for word, level in known.items())
+    cases = " ".join(f"WHEN {literal(word)} THEN {literal(level)}" for word, level in known.items())
     return f"CASE lower(trim(text)) {cases} END"
 
 
 def positions(listed: Sequence[str], value: str = "text") -> str:
     """Return the position of a text, letter for letter, or of a number, in a list."""
-    cases = " ".join(f"WHEN {_text(item) if value == 'text' else item} THEN {i}" for i, item in enumerate(listed))
+    cases = " ".join(f"WHEN {literal(item) if value == 'text' else item} THEN {i}" for i, item in enumerate(listed))
     return f"CASE {value} {cases} END"
 
 
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+def literal(value: str | float) -> str:
+    """Return a text or a number as SQL writes it."""
+    return repr(value) if not isinstance(value, str) else "'" + value.replace("'", "''") + "'"

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from auscult.core.data.cohort import AttritionRow
+from auscult.core.data.conversions import literal
 from auscult.core.data.panel import Panel, RangeRule
 from auscult.core.data.ragged import Combine, Ragged, gather
 from auscult.core.data.tree import Tree
@@ -100,7 +101,7 @@ def read_events(
         (BIGINT, as in the events), and ``start``, ``stop`` (BIGINT, microseconds, as ``taken`` of the events):
         hours count from ``start``, nothing after ``stop`` counts. An event without a stay belongs to every stay
         of its person that it lies in (from ``lookback_hours`` before the start, unless those are dropped);
-        ``by_time`` (BOOLEAN) says whether times decide that, or the person alone.
+        ``by_time`` (BOOLEAN) says whether times decide that, or the person alone, who then has one stay.
     tables
         Those that the panel reads; others are left alone.
     panel, rules
@@ -143,7 +144,8 @@ def _way(panel: Panel, rules: Rules, index: int) -> Combine:
 def _insert(tree: Tree, table: EventTable, panel: Panel, rules: Rules, ways: list[Combine]) -> None:
     """Put the rows of a table that the panel knows into ``cells``, with what became of each."""
     values: dict[str, int] = {}
-    items = []
+    items: list[list[str]] = []
+    code_type = "BIGINT"
     for feature, variable in enumerate(panel.variables):
         bounds, by_text = variable.bounds, variable.by_text and rules.duplicates == "text"
         codes = [(source, code) for source in variable.sources for code in source.codes]
@@ -151,9 +153,16 @@ def _insert(tree: Tree, table: EventTable, panel: Panel, rules: Rules, ways: lis
             if source.table == table.name:
                 expression = values.setdefault(source.value, len(values))
                 limits = [bounds.low, bounds.high, bounds.valid_low, bounds.valid_high]
-                shown = [repr(code), feature, expression, priority, repr(ways[feature]), by_text]
-                items.append([*map(str, shown), *("NULL" if limit is None else repr(float(limit)) for limit in limits)])
-    code_type = "VARCHAR" if items[0][0].startswith("'") else "BIGINT"
+                about = [
+                    literal(code),
+                    str(feature),
+                    str(expression),
+                    str(priority),
+                    literal(ways[feature]),
+                    str(by_text),
+                ]
+                items.append(about + ["NULL" if limit is None else literal(float(limit)) for limit in limits])
+                code_type = "VARCHAR" if isinstance(code, str) else code_type
     rows = ", ".join(f"({', '.join(item)})" for item in items)
     tree.run(
         f"CREATE OR REPLACE TEMP TABLE items AS SELECT * REPLACE (code::{code_type} AS code, low::DOUBLE AS low, "
@@ -189,8 +198,8 @@ def _insert(tree: Tree, table: EventTable, panel: Panel, rules: Rules, ways: lis
             SELECT *, CASE WHEN record IS NOT NULL THEN CASE expression {read} END END::DOUBLE AS value FROM placed
         ), judged AS (
             SELECT *, CASE WHEN bad THEN 1 WHEN record IS NULL THEN 2 WHEN taken < start - {lookback} THEN 3
-                WHEN taken > stop THEN 4 WHEN {window} THEN 7 WHEN value IS NULL THEN 5 WHEN {outside} THEN 6
-                ELSE 0 END AS fate
+                WHEN taken > stop THEN 4 WHEN {window} THEN 7 WHEN NOT coalesce(abs(value) < 3.4e38, FALSE) THEN 5
+                WHEN {outside} THEN 6 ELSE 0 END AS fate
             FROM valued
         )
         SELECT fate, again, coalesce(fate = 0 AND ({clipped}), FALSE), record, {hours}, feature, {value},

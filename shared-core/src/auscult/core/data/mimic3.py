@@ -89,7 +89,7 @@ def load(
         panel of one's own.
     preset
         ``seed`` makes the values, labels and ages again that the benchmark's scripts and their successors made,
-        faults included; ``vitals17`` alone.
+        faults included; with ``vitals17`` and ``benchmark`` alone.
     cohort
         ``benchmark``: adults, one stay an admission, no transfer between units; ``all``: every stay that has a
         start, an end and an admission.

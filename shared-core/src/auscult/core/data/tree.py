@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from auscult.core.data.conversions import literal
 from auscult.core.errors import AuscultError, InputError, MissingDependencyError, missing_dependency
 
 # In order of preference: the fastest form first.
@@ -182,13 +183,13 @@ class Tree:
         chosen = [f"NULL::{types[column]} AS {column}" for column in absent]
         if path.suffix == ".parquet":
             chosen += [f"{_quoted(names[c])}::{types[c]} AS {c}" for c in types if c in names]
-            relation = f"read_parquet({_literal(path)})"
+            relation = f"read_parquet({_exact(path)})"
         else:
             chosen += [f"{_quoted(names[c])} AS {c}" for c in types if c in names]
-            declared = ", ".join(f"{_text(name)}: '{types.get(name.strip().lower(), 'VARCHAR')}'" for name in header)
+            declared = ", ".join(f"{literal(name)}: '{types.get(name.strip().lower(), 'VARCHAR')}'" for name in header)
             # Every setting is given: a dialect guessed from a sample can be wrong for the rows after it.
             relation = (
-                f"read_csv({_literal(path)}, auto_detect = false, header = true, delim = ',', quote = '\"', "
+                f"read_csv({_exact(path)}, auto_detect = false, header = true, delim = ',', quote = '\"', "
                 f"escape = '\"', columns = {{{declared}}})"
             )
         self.run(f"CREATE OR REPLACE VIEW {table.view} AS SELECT {', '.join(chosen)} FROM {relation}")
@@ -314,10 +315,6 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _literal(path: Path) -> str:
+def _exact(path: Path) -> str:
     """Return the path as a text of SQL that DuckDB does not take for a pattern."""
-    return _text("".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path)))
+    return literal("".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path)))
