@@ -347,8 +347,8 @@ def test_codes_may_be_texts_and_hold_quotes(tmp_path):
     pq.write_table(pa.table({**columns, "code": ["it's", "y"]}), tmp_path / "raw.parquet")
     with Tree(tmp_path, data_set="TEST", source="") as tree:
         tree.run(f"CREATE VIEW raw AS FROM '{tmp_path}/raw.parquet'")
-        tree.run(f"CREATE TEMP TABLE stays AS SELECT 0 AS record, 1 AS person, 10 AS stay, 0 AS start, {8 * HOUR} AS stop, "
-                 "TRUE AS by_time")  # fmt: skip
+        about = f"0 AS record, 1 AS person, 10 AS stay, 0 AS start, {8 * HOUR} AS stop, TRUE AS by_time"
+        tree.run(f"CREATE TEMP TABLE stays AS SELECT {about}")
         ragged, counted = read_events(tree, [EventTable("raw", "raw", "SELECT * FROM raw")], made, Rules(), records=1)
     assert ragged.values.tolist() == [[[30]]]
     assert counted[1].changed == 1

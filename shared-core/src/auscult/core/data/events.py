@@ -153,15 +153,8 @@ def _insert(tree: Tree, table: EventTable, panel: Panel, rules: Rules, ways: lis
             if source.table == table.name:
                 expression = values.setdefault(source.value, len(values))
                 limits = [bounds.low, bounds.high, bounds.valid_low, bounds.valid_high]
-                about = [
-                    literal(code),
-                    str(feature),
-                    str(expression),
-                    str(priority),
-                    literal(ways[feature]),
-                    str(by_text),
-                ]
-                items.append(about + ["NULL" if limit is None else literal(float(limit)) for limit in limits])
+                shown = [code, feature, expression, priority, ways[feature], by_text, *limits]
+                items.append(["NULL" if value is None else literal(value) for value in shown])
                 code_type = "VARCHAR" if isinstance(code, str) else code_type
     rows = ", ".join(f"({', '.join(item)})" for item in items)
     tree.run(
