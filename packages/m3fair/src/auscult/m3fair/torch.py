@@ -3,8 +3,7 @@
 Use the weights once: in the loss, or in the sampler, never in both. For sequences give one weight a patient.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +94,15 @@ def weighted_sampler(
     return WeightedRandomSampler(normal.tolist(), draws, replacement=True, generator=generator)
 
 
-class WeightedDataset(Dataset[Any]):  # type: ignore[misc]
+class Items(Protocol):
+    """What has a length and an item at each position: a map-style dataset, a list."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class WeightedDataset(Dataset[Any]):
     """A map-style dataset with its weights: a tuple item gains the weight, a mapping a key ``weight``.
 
     The Hugging Face Trainer and others hand such a key to the loss.
@@ -113,7 +120,7 @@ class WeightedDataset(Dataset[Any]):  # type: ignore[misc]
         For another number of weights than items.
     """
 
-    def __init__(self, dataset: Sequence[Any] | Dataset[Any], weights: npt.ArrayLike) -> None:
+    def __init__(self, dataset: Items, weights: npt.ArrayLike) -> None:
         self.dataset = dataset
         self.weights = normalize_weights(weights)
         if len(self.weights) != len(dataset):
