@@ -1,0 +1,1 @@
+"""Models under test: with gradients (white box) or with replies alone."""
