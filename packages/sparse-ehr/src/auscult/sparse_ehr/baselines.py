@@ -280,11 +280,11 @@ class LogisticBaseline(_Baseline):
             SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
             StandardScaler(),
             LogisticRegression(C=self.C, max_iter=2000),
-        ).fit(table, case)
+        ).fit(table.astype(np.float64), case)
         return self
 
     def _risk(self, table: NDArray[np.float32]) -> NDArray[np.float64]:
-        risk: NDArray[np.float64] = self.pipeline_.predict_proba(table)[:, 1]
+        risk: NDArray[np.float64] = self.pipeline_.predict_proba(table.astype(np.float64))[:, 1]
         return risk
 
 
