@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -445,6 +446,20 @@ def test_first_and_last_steps_are_slices(cohort, steps):
                 assert total == (sum(known) if known else None)
     with pytest.raises(InputError, match="keep one step at least"):
         first_steps(cohort, 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"standardize": False, "unknown": 7.0}, {"preset": "seed"}])
+def test_a_filler_comes_back_from_json(options):
+    cohort = load_cohort("tjh")
+    filler = Filler(**options).fit(cohort, slice(0, 200))
+    loaded = Filler.from_dict(json.loads(json.dumps(filler.to_dict())))
+    for one, two in zip(filler.transform(cohort), loaded.transform(cohort), strict=True):
+        assert one.tobytes() == two.tobytes()
+    assert loaded.features_ == filler.features_
+    with pytest.raises(InputError, match="no saved filler"):
+        Filler.from_dict({"standardize": True})
+    with pytest.raises(InputError, match="call fit first"):
+        Filler().to_dict()
 
 
 # Gathering single measurements.

@@ -11,13 +11,15 @@ observation is carried forward; before the first one stands the median of the tr
 False
 """
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from auscult.core.data.cohort import Cohort
-from auscult.core.data.feature import Feature
+from auscult.core.data.feature import Feature, ReferenceRange
 from auscult.core.errors import InputError
 
 # A scaled value as far out as this comes from a column without spread and says nothing.
@@ -89,8 +91,12 @@ class Filler:
         Of the columns of ``values`` and of ``static``; NaN for categorical columns.
     presence_rate_ : ndarray of shape [F]
         Share of the training steps that hold a value.
+    features_, static_features_ : tuple of Feature
+        The columns that were fitted.
     """
 
+    features_: tuple[Feature, ...]
+    static_features_: tuple[Feature, ...]
     statistics_: ColumnStatistics
     static_statistics_: ColumnStatistics
     presence_rate_: NDArray[np.float64]
@@ -123,7 +129,7 @@ class Filler:
         if not train.length.sum():
             raise InputError(f"the {len(train)} stays to fit on have no step: choose others")
         static = np.repeat(train.static, train.length, axis=0) if self.preset == "seed" else train.static
-        self._features = cohort.features, cohort.static_features
+        self.features_, self.static_features_ = cohort.features, cohort.static_features
         self.presence_rate_ = presence_rate(train)
         self.statistics_ = self._fit_columns(train.values[train.valid], cohort.features)
         self.static_statistics_ = self._fit_columns(static, cohort.static_features)
@@ -139,7 +145,7 @@ class Filler:
         """
         if not hasattr(self, "statistics_"):
             raise InputError("this filler has seen no data: call fit first")
-        for fitted, given in zip(self._features, (cohort.features, cohort.static_features), strict=True):
+        for fitted, given in zip(self._columns(), (cohort.features, cohort.static_features), strict=True):
             if [(f.name, f.kind) for f in fitted] != [(f.name, f.kind) for f in given]:
                 raise InputError("the cohort's features are not those that were fitted: fit on the same data set")
         values = carry_forward(cohort.values)
@@ -148,6 +154,47 @@ class Filler:
         values[~cohort.valid] = np.nan
         static = self._fill_columns(cohort.static.copy(), cohort.static_features, self.static_statistics_)
         return Filled(values, static, cohort.observed, known & ~cohort.observed & cohort.valid[..., None])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was fitted, for JSON; numbers come back from it unchanged."""
+        if not hasattr(self, "statistics_"):
+            raise InputError("this filler has seen no data: call fit first")
+        groups = zip(self._columns(), (self.statistics_, self.static_statistics_), strict=True)
+        return {
+            "standardize": self.standardize,
+            "unknown": self.unknown,
+            "preset": self.preset,
+            "presence_rate": self.presence_rate_.tolist(),
+            "columns": [
+                {
+                    "features": [dataclasses.asdict(feature) for feature in features],
+                    **{name: column.tolist() for name, column in statistics._asdict().items()},
+                }
+                for features, statistics in groups
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """Return the fitted filler that ``to_dict`` describes.
+
+        Raises
+        ------
+        InputError
+            Where something is missing from it.
+        """
+        try:
+            filler = cls(standardize=saved["standardize"], unknown=saved["unknown"], preset=saved["preset"])
+            filler.presence_rate_ = np.array(saved["presence_rate"], np.float64)
+            dynamic, static = saved["columns"]
+            filler.features_, filler.static_features_ = _features(dynamic["features"]), _features(static["features"])
+            filler.statistics_, filler.static_statistics_ = _statistics(dynamic), _statistics(static)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"this is no saved filler ({error!r}): give what to_dict returned") from None
+        return filler
+
+    def _columns(self) -> tuple[tuple[Feature, ...], tuple[Feature, ...]]:
+        return self.features_, self.static_features_
 
     def _fit_columns(self, values: NDArray[Any], features: tuple[Feature, ...]) -> ColumnStatistics:
         statistics = trimmed_statistics(values)
@@ -174,6 +221,24 @@ class Filler:
                 column[np.abs(column) > _ABSURD] = 0.0
             values[..., i] = column
         return values
+
+
+def _features(saved: Sequence[Mapping[str, Any]]) -> tuple[Feature, ...]:
+    return tuple(
+        Feature(
+            **{
+                **fields,
+                "levels": tuple(fields["levels"]),
+                "reference_ranges": tuple(ReferenceRange(**one) for one in fields["reference_ranges"]),
+            }
+        )
+        for fields in saved
+    )
+
+
+def _statistics(saved: Mapping[str, Any]) -> ColumnStatistics:
+    columns = [np.array(saved[name], np.float64) for name in ("mean", "sd", "median")]
+    return ColumnStatistics(columns[0], columns[1], columns[2], np.array(saved["n"], np.int64))
 
 
 def carry_forward(values: NDArray[Any]) -> NDArray[np.float32]:
