@@ -31,7 +31,8 @@ class Templates:
         Where the image and the optimised suffix stand in the user's turn: ``{question}``, then ``{image}``, then
         ``{suffix}``, each once. The suffix comes last, so that all before it can be cached.
     target
-        What a model that complies with a restricted prompt begins to say.
+        What a model that complies with a restricted prompt begins to say; ``{key_phrases}``, ``{claim}`` and
+        ``{original_attribute}`` (what the image shows) may be part of it, as of ``benign_target``.
     benign_target
         The same for a benign prompt; None takes ``target``, as the released code does, and so drives a harmless
         question to a harmful answer.
@@ -57,7 +58,8 @@ class Templates:
 
     def __post_init__(self) -> None:
         _refuse_placeholders("question", self.question, {"claim", "modality", "region", "prompt"}, {"prompt"})
-        _refuse_placeholders("target", self.target, {"key_phrases"}, set())
+        for name, text in (("target", self.target), ("benign_target", self.benign_target or "")):
+            _refuse_placeholders(name, text, {"key_phrases", "claim", "original_attribute"}, set())
         if _placeholders(self.turn) != ["question", "image", "suffix"]:
             raise InputError(
                 f"the template turn is {self.turn!r}: give {{question}}, {{image}} and {{suffix}}, each once and in "
@@ -114,16 +116,16 @@ def target_text(record: Record, condition: str, templates: Templates | None = No
     """Return what an optimiser drives the model to say (see :func:`make_request`)."""
     templates = templates or Templates()
     check_condition(condition)
-    template = templates.target
-    if condition not in MALICIOUS and templates.benign_target is not None:
-        return templates.benign_target
+    benign = templates.benign_target if condition not in MALICIOUS else None
+    template = templates.target if benign is None else benign
     phrases = record.key_phrases if record.key_phrases is not None else templates.missing_key_phrases
     if phrases is None and "key_phrases" in _placeholders(template):
         raise InputError(
             f"record {record.id!r} has no key_phrases, which the target {template!r} is made of: give it some, leave "
             "the record out, or set missing_key_phrases"
         )
-    text = template.format(key_phrases=phrases).strip()
+    attributes = {"claim": claimed_attribute(record, condition), "original_attribute": record.original_attribute}
+    text = template.format(key_phrases=phrases, **attributes).strip()
     if not text:
         raise InputError(f"the target of record {record.id!r} is empty: give the template target some words")
     return text

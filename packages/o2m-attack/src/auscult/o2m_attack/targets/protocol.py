@@ -11,6 +11,11 @@ from auscult.o2m_attack.record import Record
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from auscult.o2m_attack.optimise.budget import Ledger
+    from auscult.o2m_attack.preprocess import Preprocessor
+    from auscult.o2m_attack.targets.language import LanguageModel
+    from auscult.o2m_attack.targets.prompts import Prompts
+
 
 @dataclass(frozen=True, eq=False)
 class Query:
@@ -47,6 +52,21 @@ class Target(Protocol):
 class WhiteBoxTarget(Target, Protocol):
     """A model with gradients, which the optimisers work on."""
 
+    @property
+    def language(self) -> "LanguageModel":
+        """Embeddings in, log-likelihoods out."""
+
+    @property
+    def prompts(self) -> "Prompts":
+        """How its chat is written and read."""
+
+    @property
+    def preprocessor(self) -> "Preprocessor":
+        """From an image to what its vision tower sees."""
+
+    def features(self, image: "Tensor", ledger: "Ledger | None" = None) -> "Tensor":
+        """Return the image's positions [M, d] in the language model's input; differentiable in the image [3, H, W]."""
+
     def loss(
         self, image: "Tensor", suffix_ids: "Tensor | Sequence[int]", record: Record, condition: str = "2m"
     ) -> "Tensor":
@@ -58,4 +78,6 @@ class WhiteBoxTarget(Target, Protocol):
             [3, H, W] in [0, 1], of the size that the vision tower sees.
         suffix_ids
             [n] token ids.
+        record, condition
+            What is asked and what is the target.
         """
