@@ -21,6 +21,7 @@ CONSTRAINTS = "tests/constraints/torch-cpu.txt"
 CORE = "auscult-core"
 PACKAGES: dict[str, dict] = nox.project.load_toml(ROOT / "pyproject.toml")["tool"]["auscult"]["packages"]
 BUILT = [name for name, package in PACKAGES.items() if package["built"]]
+PEERS = "tests/peers"
 EXTRA_MARKS = {"torch", "serve", "ray", "spark", "browser"}
 TEST_ENV = {"PYTHONWARNINGS": "", "MPLBACKEND": "agg", "HF_HUB_OFFLINE": "1"}
 
@@ -30,7 +31,7 @@ TEST_ENV = {"PYTHONWARNINGS": "", "MPLBACKEND": "agg", "HF_HUB_OFFLINE": "1"}
 def tests(session: nox.Session, package: str) -> None:
     """Install one package alone, run its tests, check that nothing else came along."""
     install(session, package, requirements=group("test", package))
-    run_pytest(session, f"{folder(package)}/tests", "-m", f"not ({' or '.join(sorted(EXTRA_MARKS))} or gpu)")
+    run_pytest(session, *own_tests(package), "-m", f"not ({' or '.join(sorted(EXTRA_MARKS))} or gpu)")
     siblings = [f"auscult.{other.replace('-', '_')}" for other in PACKAGES if other not in (CORE, package)]
     torch = [] if PACKAGES[package]["torch"] else ["torch"]
     session.run("python", "-c", ASSERT_ABSENT, "torchvision", *torch, *siblings)
@@ -46,7 +47,17 @@ def extras(session: nox.Session, package: str) -> None:
     # Triton takes more room than torch, and only the kernels need it.
     optional = sorted(pyproject(package)["project"].get("optional-dependencies", {}).keys() - {"triton"})
     install(session, package, extras=optional, requirements=group("test", package) + group("extras", package))
-    run_pytest(session, f"{folder(package)}/tests", "-m", " or ".join(marks))
+    run_pytest(session, *own_tests(package), "-m", " or ".join(marks))
+
+
+@nox.session(default=False)
+@nox.parametrize("package", list(PACKAGES), ids=list(PACKAGES))
+def peers(session: nox.Session, package: str) -> None:
+    """Compare one package with other public tools of its field, in an environment that has them."""
+    if not Path(folder(package), PEERS).is_dir():
+        session.skip(f"there is no {folder(package)}/{PEERS}")
+    install(session, package, requirements=group("peers", package))
+    run_pytest(session, f"{folder(package)}/{PEERS}")
 
 
 @nox.session
@@ -88,7 +99,7 @@ def gpu(session: nox.Session) -> None:
         session.skip("no test is marked gpu yet")
     requirements = [item for name in marked for item in group("test", name)]
     install(session, *marked, requirements=["torch", "triton", *requirements], constrained=False)
-    run_pytest(session, *(f"{folder(name)}/tests" for name in marked), "-m", "gpu")
+    run_pytest(session, *(item for name in marked for item in own_tests(name)), "-m", "gpu")
 
 
 @nox.session(default=False)
@@ -167,6 +178,11 @@ def build_wheel(session: nox.Session, package: str) -> str:
 def run_pytest(session: nox.Session, *arguments: str, **environment: str) -> None:
     """Run pytest; what follows -- on nox's command line is passed on."""
     session.run("pytest", *arguments, *session.posargs, env=TEST_ENV | environment)
+
+
+def own_tests(package: str) -> tuple[str, ...]:
+    """Return pytest's arguments for a package's tests without those that compare it with other tools."""
+    return f"{folder(package)}/tests", f"--ignore={folder(package)}/{PEERS}"
 
 
 def folder(package: str) -> str:
