@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from auscult.sparse_ehr.nn.confidence import FeatureConfidence
 from auscult.sparse_ehr.nn.config import PrismConfig
 from auscult.sparse_ehr.nn.parameters import Share
+from auscult.sparse_ehr.nn.received import received_attention
 
 
 class CalibratedAttention(nn.Module):
@@ -45,26 +46,27 @@ class CalibratedAttention(nn.Module):
         """
         batch, steps, features, channel = states.shape
         tokens = steps * features
-        query = self.query(states[:, -1])
-        key = self.key(states).reshape(batch, tokens, channel)
-        inside = valid[:, :, None].expand(batch, steps, features).reshape(batch, 1, tokens)
-        scores = (query @ key.transpose(1, 2)).to(_wide(states)) / math.sqrt(channel)
-        attention = scores.masked_fill(~inside, -torch.inf).softmax(dim=2)
-        received = attention.mean(1).view(batch, steps, features)
-        cells = (valid.sum(1) * features).view(batch, 1, 1).to(attention.dtype)
+        query = self.query(states[:, -1]).to(_wide(states)) / math.sqrt(channel)
+        key = self.key(states).reshape(batch, tokens, channel).to(query.dtype)
+        value = self.value(states).to(query.dtype) * valid[:, :, None, None]
+        inside = valid[:, :, None].expand(batch, steps, features).reshape(batch, tokens)
+        # One more column of values, the same for all queries, collects the mean attention.
+        by_query = torch.cat([value.sum(1), query.new_full((batch, features, 1), 1 / features)], dim=2)
+        collected, received = received_attention(query, key, by_query, inside).split([channel, 1], dim=2)
+        received = received.view(batch, steps, features)
+        cells = (valid.sum(1) * features).view(batch, 1, 1).to(query.dtype)
         confidence = self.confidence(received, tau, never, rate, cells) * valid[:, :, None]
-        value = self.value(states).to(attention.dtype) * valid[:, :, None, None]
         weight, mu = self._weight(confidence), self.mu() if self.config.calibrated_attention else 0.0
         if self.config.attention_apply == "paid":
             flat = value.view(batch, tokens, channel)
             common = weight.view(batch, 1, tokens) @ flat
+            attention = (query @ key.transpose(1, 2)).masked_fill(~inside[:, None], -torch.inf).softmax(dim=2)
             paid = mu * common + (1 - mu) * (attention @ flat)
             step = torch.arange(steps, device=states.device)
             out = paid[:, None] * (step == valid.sum(1)[:, None] - 1)[:, :, None, None]
         else:
-            by_query = value.sum(1)
-            collected = (attention.transpose(1, 2) @ by_query).view(states.shape)
-            out = mu * weight[..., None] * by_query.sum(1)[:, None, None] + (1 - mu) * collected
+            all_values = value.sum((1, 2))[:, None, None]
+            out = mu * weight[..., None] * all_values + (1 - mu) * collected.reshape(states.shape)
         return states + out, confidence, received
 
     def _weight(self, confidence: Tensor) -> Tensor:
