@@ -201,6 +201,14 @@ class Preparer:
         fixed = np.stack(static, axis=1) if static else np.empty((count, 0), np.float32)
         return Inputs(values, fixed.astype(np.float32), hours)
 
+    def column_names(self) -> tuple[str, ...]:
+        """Return the names of the model's features: one a static column, then one a variable."""
+        static = []
+        for feature in self.static_features_:
+            levels = feature.levels if feature.kind == "categorical" else ()
+            static += [f"{feature.display_name}: {level}" for level in levels] or [feature.display_name]
+        return (*static, *(feature.display_name for feature in self.features_))
+
     def to_dict(self) -> dict[str, Any]:
         """Return what was fitted, for JSON."""
         return {

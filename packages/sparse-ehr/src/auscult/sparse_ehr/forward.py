@@ -1,0 +1,77 @@
+"""What a trained model says of stays, a batch at a time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from auscult.sparse_ehr.inputs import Inputs
+from auscult.sparse_ehr.nn.prism import Prism
+
+FloatArray = NDArray[np.float32]
+
+# Small enough to stay in a cache; results do not depend on it.
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a model says of N stays.
+
+    Parameters
+    ----------
+    logits
+        [N] log-odds of the outcome.
+    summary, summary_confidence
+        [N, F] what patients are compared by.
+    prototype
+        [N] index of the most similar prototype.
+    confidence
+        [N, T, L] of each cell of the dynamic variables; empty unless it was asked for.
+    """
+
+    logits: FloatArray
+    summary: FloatArray
+    summary_confidence: FloatArray
+    prototype: NDArray[np.int64]
+    confidence: FloatArray
+
+
+@torch.no_grad()
+def forward(model: Prism, inputs: Inputs, *, device: str, cells: bool = False) -> Findings:
+    """Return what a model says of stays, in evaluation mode and in float32.
+
+    Parameters
+    ----------
+    model
+        On ``device``.
+    inputs
+        The stays.
+    device
+        Where to compute.
+    cells
+        Whether to keep the confidence of each cell.
+    """
+    model.eval()
+    parts: list[list[Tensor]] = []
+    dynamic = slice(model.config.n_static, None)
+    for start in range(0, len(inputs), _BATCH):
+        batch = inputs.rows(slice(start, start + _BATCH))
+        found = model(*to_tensors(batch, device))
+        confidence = found.confidence[:, :, dynamic] if cells else found.logits[:0]
+        parts.append([found.logits, found.summary, found.summary_confidence, found.prototype, confidence])
+    if not parts:
+        features, steps = model.config.n_features, inputs.values.shape[1]
+        shapes = ((0,), (0, features), (0, features), (0,), (0, steps, features - model.config.n_static))
+        empty = [np.empty(shape, np.float32) for shape in shapes]
+        return Findings(empty[0], empty[1], empty[2], empty[3].astype(np.int64), empty[4])
+    arrays = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
+    return Findings(*arrays)
+
+
+def to_tensors(inputs: Inputs, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the arguments of a model."""
+    values, static, hours = (torch.from_numpy(a).to(device) for a in (inputs.values, inputs.static, inputs.hours))
+    return values, static, hours
