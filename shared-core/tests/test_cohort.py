@@ -165,6 +165,17 @@ def test_select_takes_stays_in_the_order_asked_for(rows):
     assert (part.attrition[-1].rows, part.attrition[-1].records, part.attrition[-1].changed) == (2, 2, 1)
 
 
+def test_the_tools_of_scikit_learn_split_a_cohort_as_an_array():
+    from sklearn.model_selection import train_test_split
+
+    cohort = make()
+    assert cohort.shape == (3, 2, 2)
+    parts = train_test_split(cohort, np.arange(3), test_size=1, random_state=0)
+    for part, rows in ((parts[0], parts[2]), (parts[1], parts[3])):
+        np.testing.assert_array_equal(part.record_id, cohort.record_id[rows])
+        np.testing.assert_array_equal(part.values, cohort[rows].values)
+
+
 def test_select_by_mask_and_of_nobody():
     cohort = make()
     assert cohort.select(cohort.labels["mortality"] == 1).record_id.tolist() == [10]

@@ -149,6 +149,15 @@ class Cohort:
         subjects, steps = len(np.unique(self.subject_id)), int(self.length.sum())
         return f"Cohort({len(self)} records, {subjects} subjects, {steps} steps, {len(self.features)} features)"
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, T, F): with this and ``cohort[rows]`` the tools of scikit-learn split a cohort as they split an array."""
+        return self.values.shape
+
+    def __getitem__(self, rows: Any) -> "Cohort":
+        """Return what :meth:`select` does; ``cohort[rows, ...]`` is the same."""
+        return self.select(rows[0] if isinstance(rows, tuple) and rows[1:] == (Ellipsis,) else rows)
+
     @functools.cached_property
     def observed(self) -> NDArray[np.bool_]:
         """[N, T, F] where a value was measured: exactly where ``values`` is not NaN."""
