@@ -217,14 +217,78 @@ def test_an_older_duckdb_is_refused(tmp_path, monkeypatch):
         opened(tmp_path)
 
 
-def test_rows_are_counted_beside_other_work(tmp_path):
+def consumed(folder, only=None, threads=2):
+    """Return the rows that a statement sees that reads the table once, and how many rows there are."""
+    with Tree(folder, data_set="TEST", source="https://example.org", threads=threads) as tree:
+        view = tree.open(WANTED)
+        columns = "itemid, valuenum, epoch(charttime) AS charttime, value"
+        n = tree.consume(f"CREATE TABLE copy AS SELECT {columns} FROM {view}", view, only)
+        assert tree.count(view) == n, "the view shows the file again"
+        return tree.rows("SELECT * FROM copy ORDER BY itemid"), n
+
+
+@pytest.mark.parametrize("name", ["icu/items.csv.gz", "icu/items.csv"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_is_read_once_is_counted(tmp_path, name, threads):
+    put(tmp_path, LONG, name)
+    found, n = consumed(tmp_path, threads=threads)
+    assert n == len(found) == 20002
+    assert found[-2:] == EXPECTED
+
+
+def test_rows_of_other_codes_are_counted_and_not_given(tmp_path):
     put(tmp_path, LONG, "icu/items.csv.gz")
+    assert consumed(tmp_path, ("itemid", [7, 8, 9])) == (EXPECTED, 20002)
+    pq.write_table(pa.table({"itemid": [7, 6], "valuenum": [1, 2], "charttime": ["2150-01-01"] * 2, "value": ["", ""]}),
+                   tmp_path / "icu/items.parquet")  # fmt: skip
+    assert consumed(tmp_path, ("itemid", [7]))[1] == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        CONTENT,
+        CONTENT.replace(",7,", ",7.0,"),
+        CONTENT.replace("\n", "\r\n").replace("two\r\n", "two\n"),
+        CONTENT.replace("7,1.5", '"7","1.5"').removesuffix("\n"),
+        CONTENT.replace("8,,2150-01-02", '8,"",2150-01-02 00:00:00'),
+    ],
+)
+def test_read_once_a_table_is_the_same_in_every_form(tmp_path, content):
+    put(tmp_path, content)
+    assert consumed(tmp_path) == (EXPECTED, 2)
+    assert rows(tmp_path) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (LONG.replace("7,1.5", "seven,1.5"), r"items.csv.gz, line 20002, holds 'seven' in column 'ITEMID'"),
+        (LONG + "1,2\n", r"has 2 fields, and the header names 5"),
+        (LONG + '1,2,3,2150-01-01,"never', r"opens a quote that is never closed"),
+    ],
+)
+def test_what_is_wrong_is_said_when_it_is_read_once(tmp_path, content, message):
+    put(tmp_path, content, "icu/items.csv.gz")
+    with pytest.raises(InputError, match=message):
+        consumed(tmp_path)
+
+
+def test_a_cut_off_gz_is_one_sentence_when_it_is_read_once(tmp_path):
+    path = put(tmp_path, LONG, "icu/items.csv.gz")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"^items.csv.gz is cut off or damaged: get the file again"):
+        consumed(tmp_path)
+
+
+def test_a_fault_of_the_statement_is_not_blamed_on_the_file(tmp_path):
+    put(tmp_path, LONG)
     with opened(tmp_path) as tree:
-        with tree.counting(tree.open(WANTED)) as counted:
-            assert tree.rows("SELECT count(*) FROM items WHERE itemid = 6") == [(20000,)]
-        assert counted.result() == 20002
-        with pytest.raises(ZeroDivisionError), tree.counting("items"):
-            raise ZeroDivisionError
+        view = tree.open(WANTED)
+        with pytest.raises(Exception, match="nonsense") as caught:
+            tree.consume(f"CREATE TABLE copy AS SELECT nonsense FROM {view}", view)
+        assert not isinstance(caught.value, InputError)
+        assert tree.count(view) == 20002
 
 
 def test_importing_the_readers_loads_no_duckdb():

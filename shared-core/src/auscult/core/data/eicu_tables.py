@@ -3,6 +3,7 @@
 All times are minutes from the admission to the unit.
 """
 
+from auscult.core.data.conversions import literal
 from auscult.core.data.eicu_panels import APERIODIC, INTAKE, LAB, NURSE, NURSE_CATEGORIES, PERIODIC, RESPIRATORY
 from auscult.core.data.events import EventTable
 from auscult.core.data.panel import Panel
@@ -86,16 +87,21 @@ def open_events(tree: Tree, panel: Panel, *, bounds: bool) -> list[EventTable]:
             "NULL::VARCHAR AS unit, FALSE AS wrong FROM intakeoutput",
         ),
     }
+    labels = [str(code).partition("|")[0] for code in panel.codes(NURSE)]
+    only = {
+        NURSE: ("nursingchartcelltypevallabel", labels),
+        RESPIRATORY: ("respchartvaluelabel", panel.codes(RESPIRATORY)),
+    }
     shared = "SELECT patientunitstayid AS person, patientunitstayid AS stay, "
     events = []
     for name in panel.tables:
         if name in (PERIODIC, APERIODIC):
-            events.append(_long(tree, name, _codes(panel, name), shared))
+            events.append(_long(tree, name, [str(code) for code in panel.codes(name)], shared))
         elif name == LAB:
             events.append(_lab(tree, panel, bounds=bounds))
         elif name in selects:
             table, rest = selects[name]
-            events.append(EventTable(name, tree.open(table), shared + rest))
+            events.append(EventTable(name, tree.open(table), shared + rest, only.get(name)))
         else:
             raise InputError(
                 f"the panel {panel.name!r} reads the table {name!r}, which this reader does not know: "
@@ -104,30 +110,26 @@ def open_events(tree: Tree, panel: Panel, *, bounds: bool) -> list[EventTable]:
     return events
 
 
-def _codes(panel: Panel, table: str) -> list[str]:
-    sources = [source for variable in panel.variables for source in variable.sources if source.table == table]
-    return list(dict.fromkeys(str(code) for source in sources for code in source.codes))
-
-
 def _long(tree: Tree, name: str, columns: list[str], shared: str) -> EventTable:
     """Return a table with a column a variable as one with a row a value."""
     table = Table(name, {**_STAY, "observationoffset": "BIGINT", **dict.fromkeys(columns, "DOUBLE")})
-    view = f"{tree.open(table)}_values"
-    tree.run(f"CREATE VIEW {view} AS SELECT * FROM {table.view} UNPIVOT (number FOR code IN ({', '.join(columns)}))")
+    view = tree.open(table)
     return EventTable(
         name,
         view,
         f"{shared} code, observationoffset * {MINUTE} AS taken, NULL::BIGINT AS stored, number, "
-        f"NULL::VARCHAR AS text, NULL::VARCHAR AS unit, FALSE AS wrong FROM {view}",
+        "NULL::VARCHAR AS text, NULL::VARCHAR AS unit, FALSE AS wrong "
+        f"FROM {view} UNPIVOT (number FOR code IN ({', '.join(columns)}))",
+        whole=True,
     )
 
 
 def _lab(tree: Tree, panel: Panel, *, bounds: bool) -> EventTable:
     """Return the laboratory's rows; the last revision of a result counts, and none that contradicts itself."""
     view = tree.open(LAB_TABLE)
-    names = ", ".join("'" + name.replace("'", "''") + "'" for name in _codes(panel, LAB))
+    names = ", ".join(literal(name) for name in panel.codes(LAB))
     bound = r"TRY_CAST(nullif(regexp_extract(trim(labresulttext), '^[<>]=? *([0-9]*\.?[0-9]+)$', 1), '') AS DOUBLE)"
-    tree.run(f"""
+    copy = f"""
         CREATE TEMP TABLE lab_results AS
         WITH plain AS (
             SELECT patientunitstayid AS stay, labname AS code, labresultoffset AS taken,
@@ -140,10 +142,12 @@ def _lab(tree: Tree, panel: Panel, *, bounds: bool) -> EventTable:
             FALSE) AS wrong
         FROM plain WINDOW result AS (PARTITION BY stay, code, taken),
             revision AS (PARTITION BY stay, code, taken, stored)
-    """)
+    """
+    rows = tree.consume(copy, view, ("labname", panel.codes(LAB)))
     return EventTable(
         LAB,
         view,
         f"SELECT stay AS person, stay, code, taken * {MINUTE} AS taken, stored * {MINUTE} AS stored, "
         "coalesce(number, bound) AS number, text, unit, wrong FROM lab_results",
+        rows=rows,
     )

@@ -36,16 +36,25 @@ class EventTable:
     name
         As the panel's sources name it.
     view
-        Its view, to count its rows.
+        Its view, which ``select`` reads once and whose rows are counted.
     select
         SQL that selects from it, a row an event: ``person`` and ``stay`` (BIGINT; a NULL stay is found by the
         time), ``code``, ``taken`` and ``stored`` (BIGINT, microseconds), ``number`` (DOUBLE), ``text``, ``unit``
         (VARCHAR) and ``wrong`` (BOOLEAN, whether the source itself calls it an error).
+    only
+        A column of the view, and the values of it that rows of the panel's codes have.
+    rows
+        How many rows the view has, where ``select`` reads a copy that was made of it.
+    whole
+        Whether all that ``select`` gives has codes of the panel, and counts instead of the view's rows.
     """
 
     name: str
     view: str
     select: str
+    only: tuple[str, Sequence[Any]] | None = None
+    rows: int | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +131,8 @@ def read_events(
     )
     total = 0
     for table in used:
-        with progress(f"Reading {table.name}"), tree.counting(table.view) as counted:
-            _insert(tree, table, panel, rules, ways)
-            total += counted.result()
+        with progress(f"Reading {table.name}"):
+            total += _insert(tree, table, panel, rules, ways)
     attrition = _count(tree, used, total, records, rules)
     parts = _ragged_parts(tree, panel, rules, ways, records, attrition)
     return _join(parts, records, len(panel.variables)), attrition
@@ -141,8 +149,8 @@ def _way(panel: Panel, rules: Rules, index: int) -> Combine:
     return "last" if rules.duplicates in states.get(variable.feature.kind, ()) else rules.duplicates
 
 
-def _insert(tree: Tree, table: EventTable, panel: Panel, rules: Rules, ways: list[Combine]) -> None:
-    """Put the rows of a table that the panel knows into ``cells``, with what became of each."""
+def _insert(tree: Tree, table: EventTable, panel: Panel, rules: Rules, ways: list[Combine]) -> int:
+    """Put the rows of a table that the panel knows into ``cells``, with what became of each; return all its rows."""
     values: dict[str, int] = {}
     items: list[list[str]] = []
     code_type = "BIGINT"
@@ -172,7 +180,7 @@ def _insert(tree: Tree, table: EventTable, panel: Panel, rules: Rules, ways: lis
     outside = "FALSE" if rules.range == "none" else "value < low OR value > high"
     clipped = "value < valid_low OR value > valid_high" if rules.range == "clip" else "FALSE"
     value = "greatest(least(value, valid_high), valid_low)" if rules.range == "clip" else "value"
-    tree.run(f"""
+    statement = f"""
         INSERT INTO cells
         WITH known AS (
             SELECT e.* REPLACE (CASE WHEN isfinite(e.number) THEN e.number END AS number),
@@ -201,7 +209,14 @@ def _insert(tree: Tree, table: EventTable, panel: Panel, rules: Rules, ways: lis
                 * {0 if rules.duplicates == "text" else 1},
             CASE WHEN by_text THEN text END
         FROM judged
-    """)
+    """
+    if table.rows is not None:
+        tree.run(statement)
+        return table.rows
+    counted = "SELECT count(*) FILTER (NOT again) FROM cells"
+    before = tree.rows(counted)[0][0]
+    rows = tree.consume(statement, table.view, table.only)
+    return int(tree.rows(counted)[0][0]) - before if table.whole else rows
 
 
 def _count(tree: Tree, used: list[EventTable], total: int, records: int, rules: Rules) -> list[AttritionRow]:

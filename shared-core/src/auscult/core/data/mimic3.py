@@ -167,7 +167,9 @@ def _release(tree: Tree, panel: Panel, *, seed: bool) -> mimic.Release:
         ),
     ]
     events = [
-        EventTable(table.view, tree.open(table), shared + rest) for table, rest in selects if table.view in panel.tables
+        EventTable(table.view, tree.open(table), shared + rest, ("itemid", panel.codes(table.view)))
+        for table, rest in selects
+        if table.view in panel.tables
     ]
     counts = tree.count("admissions"), tree.count("patients")
     version = {(58976, 46520): "1.4", (129, 100): "1.4 demo"}.get(counts, "not recognised")

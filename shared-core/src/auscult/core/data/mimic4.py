@@ -163,7 +163,9 @@ def _release(tree: Tree, panel: Panel, version: str | None, *, seed: bool) -> mi
         (OUTPUTEVENTS, "stay_id AS stay, value AS number, NULL::VARCHAR AS text FROM outputevents"),
     ]
     events = [
-        EventTable(table.view, tree.open(table), shared + rest) for table, rest in selects if table.view in panel.tables
+        EventTable(table.view, tree.open(table), shared + rest, ("itemid", panel.codes(table.view)))
+        for table, rest in selects
+        if table.view in panel.tables
     ]
     late = tree.rows("SELECT bool_or(anchor_year_group LIKE '2020%') FROM patients")[0][0]
     found = VERSIONS.get(tree.count("icustays"), "3.x" if late else "2.x")

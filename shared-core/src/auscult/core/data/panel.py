@@ -138,6 +138,11 @@ class Panel:
         """The raw tables that the panel reads, in order of first use."""
         return tuple(dict.fromkeys(source.table for variable in self.variables for source in variable.sources))
 
+    def codes(self, table: str) -> list[int | str]:
+        """Return the codes of a raw table that the panel reads, in order of first use."""
+        sources = [source for variable in self.variables for source in variable.sources if source.table == table]
+        return list(dict.fromkeys(code for source in sources for code in source.codes))
+
 
 def choose(panels: Mapping[str, Panel], panel: str | Panel) -> Panel:
     """Return a panel by its name, or the panel itself.

@@ -5,15 +5,14 @@ Types are declared, never guessed from a sample, so that a text in a column of n
 Nothing is downloaded, and nothing is written but DuckDB's temporary files, which go when the tree is closed.
 """
 
-import contextlib
 import csv
 import gzip
 import io
+import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +22,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from auscult.core.data.conversions import literal
+from auscult.core.data.csv_blocks import CsvBlocks
 from auscult.core.errors import AuscultError, InputError, MissingDependencyError, missing_dependency
 
 # In order of preference: the fastest form first.
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
+_ARROW = {
+    "BIGINT": pa.int64(), "INTEGER": pa.int32(), "DOUBLE": pa.float64(), "VARCHAR": pa.string(),
+    "TIMESTAMP": pa.timestamp("us"),
+}  # fmt: skip
 # Where DuckDB believes that somebody is typing, it writes a progress bar to stdout.
 _SILENT = "SET enable_progress_bar = false"
 # What a folder of each data set holds, to tell a user who named the wrong one.
@@ -106,6 +110,8 @@ class Tree:
         if not any(folder.iterdir()):
             raise InputError(f"the folder {str(folder)!r} is empty: put the tables of {data_set} there, from {source}")
         self.folder, self.data_set, self.source, self.memory = folder, data_set, source, memory
+        self.threads = threads or os.cpu_count() or 1
+        self._files: dict[str, tuple[Path, str, list[str], dict[str, str]]] = {}
         self.notes: list[str] = []
         self._errors: Any = duckdb
         self._scratch = tempfile.TemporaryDirectory(prefix="auscult-")
@@ -179,21 +185,61 @@ class Tree:
                 f"{_some(header)}: get the file again from {self.source}"
             )
         types = {**table.columns, **table.optional}
-        absent = [column for column in types if column not in names]
-        chosen = [f"NULL::{types[column]} AS {column}" for column in absent]
         if path.suffix == ".parquet":
-            chosen += [f"{_quoted(names[c])}::{types[c]} AS {c}" for c in types if c in names]
             relation = f"read_parquet({_exact(path)})"
         else:
-            chosen += [f"{_quoted(names[c])} AS {c}" for c in types if c in names]
             declared = ", ".join(f"{literal(name)}: '{types.get(name.strip().lower(), 'VARCHAR')}'" for name in header)
             # Every setting is given: a dialect guessed from a sample can be wrong for the rows after it.
             relation = (
                 f"read_csv({_exact(path)}, auto_detect = false, header = true, delim = ',', quote = '\"', "
                 f"escape = '\"', columns = {{{declared}}})"
             )
-        self.run(f"CREATE OR REPLACE VIEW {table.view} AS SELECT {', '.join(chosen)} FROM {relation}")
+        self._files[table.view] = path, relation, header, types
+        self._show(table.view, relation)
         return table.view
+
+    def _show(self, view: str, relation: str) -> None:
+        """Create the view of a table over what holds its columns; those that it lacks are NULL."""
+        *_, header, types = self._files[view]
+        names = {name.strip().lower(): name for name in header}
+        chosen = [
+            f"{_quoted(names[column])}::{kind} AS {column}" if column in names else f"NULL::{kind} AS {column}"
+            for column, kind in types.items()
+        ]
+        self.run(f"CREATE OR REPLACE TEMP VIEW {view} AS SELECT {', '.join(chosen)} FROM {relation}")
+
+    def consume(self, sql: str, view: str, only: tuple[str, Sequence[Any]] | None = None) -> int:
+        """Execute a statement that reads the view of a table once, and return how many rows the table has.
+
+        Parameters
+        ----------
+        sql
+            The statement.
+        view
+            As ``open`` returned it.
+        only
+            A column, and the values of it that the statement needs; rows with others may be kept from it.
+        """
+        if view in self._files and self._files[view][0].suffix != ".parquet":
+            path, relation, header, types = self._files[view]
+            held = {name.strip().lower(): name for name in header}
+            columns = {held[column]: _ARROW[kind] for column, kind in types.items() if column in held}
+            wanted = None if only is None else (held[only[0]], only[1])
+            blocks = CsvBlocks(path, header, columns, wanted, threads=self.threads)
+            try:
+                self._connection.register("csv_blocks", blocks.reader())
+                self._show(view, "csv_blocks")
+                self._connection.execute(sql)
+                return blocks.rows
+            except self._errors.Error as error:
+                if blocks.error is None:
+                    raise self._explained(error) from error
+            finally:
+                self._show(view, relation)
+                self._connection.unregister("csv_blocks")
+        # DuckDB reads what that one refuses, or says what is wrong with it.
+        self.run(sql)
+        return self.count(view)
 
     def run(self, sql: str) -> None:
         """Execute a statement."""
@@ -213,26 +259,6 @@ class Tree:
     def count(self, relation: str) -> int:
         """Return the number of rows of a table or view."""
         return int(self.rows(f"SELECT count(*) FROM {relation}")[0][0])
-
-    @contextlib.contextmanager
-    def counting(self, view: str) -> Iterator["Future[int]"]:
-        """Count the rows of a view on a thread of its own while the block runs: to unpack a .gz takes one core."""
-        cursor = self._connection.cursor()
-        cursor.execute(_SILENT)
-
-        def count() -> int:
-            try:
-                return int(cursor.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0])
-            except self._errors.Error as error:
-                raise self._explained(error) from error
-
-        with ThreadPoolExecutor(1) as pool:
-            counted = pool.submit(count)
-            try:
-                yield counted
-            except BaseException:
-                cursor.interrupt()
-                raise
 
     def batches(self, sql: str) -> pa.RecordBatchReader:
         """Return a result as Arrow batches. Let it read temporary tables alone: errors of files come in ``run``."""
