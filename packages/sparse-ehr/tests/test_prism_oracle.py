@@ -133,10 +133,15 @@ def oracle(config, p, rate, patients):
         w = states.reshape(len(states), -1) @ p["fuse.weight"].T + p["fuse.bias"]
         u = eta * embedding[found[b].argmax()] + (1 - eta) * w
         layer, last = u @ p["embed.weight"].T + p["embed.bias"], []
+        if config.normalize_steps:
+            layer = (layer - layer.mean(1, keepdims=True)) / np.sqrt(layer.var(1, keepdims=True) + 1e-5)
+            layer = layer * p["normalize.weight"] + p["normalize.bias"]
         for name in ("first", "second"):
             layer = gru(layer, *(p[f"{name}.{part}"][0] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
             last.append(layer[-1])
         logits.append((p["predict.weight"] @ np.mean(last, 0) + p["predict.bias"])[0])
+        if config.direct_readout:
+            logits[-1] += (p["readout.weight"] @ states[-1].reshape(-1) + p["readout.bias"])[0]
     return np.array(logits), [confidence for _, confidence, _ in attended], found, embedding
 
 
@@ -162,9 +167,17 @@ def make_model(config, seed=0):
 
 CONFIGS = {
     "released": PrismConfig.released(WIDTHS, STATIC, channel=3, hidden=4, n_prototypes=3),
-    "corrected": PrismConfig(WIDTHS, STATIC, channel=3, hidden=4, n_prototypes=3, dropout=0.0),
+    "corrected": PrismConfig(WIDTHS, STATIC, channel=3, hidden=4, n_prototypes=3, dropout=0.0, state_dropout=0.0),
     "paid, last": PrismConfig(
-        WIDTHS, STATIC, channel=3, hidden=4, n_prototypes=3, dropout=0.0, attention_apply="paid", confidence_pool="last"
+        WIDTHS,
+        STATIC,
+        channel=3,
+        hidden=4,
+        n_prototypes=3,
+        dropout=0.0,
+        state_dropout=0.0,
+        attention_apply="paid",
+        confidence_pool="last",
     ),
     "one repair": PrismConfig.released(WIDTHS, STATIC, channel=3, hidden=4, rescale_attention=True),
 }

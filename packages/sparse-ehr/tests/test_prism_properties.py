@@ -15,7 +15,7 @@ from auscult.sparse_ehr.nn.confidence import FeatureConfidence
 from auscult.sparse_ehr.nn.prototypes import PrototypeGraph
 from auscult.sparse_ehr.nn.similarity import patient_similarity
 
-SMALL = PrismConfig((2, 1, 1), 2, channel=3, hidden=4, n_prototypes=3, dropout=0.0)
+SMALL = PrismConfig((2, 1, 1), 2, channel=3, hidden=4, n_prototypes=3, dropout=0.0, state_dropout=0.0)
 RELEASED = PrismConfig.released((2, 1, 1), 2, channel=3, hidden=4, n_prototypes=3)
 RATE = torch.tensor([0.9, 0.5, 0.1])
 
@@ -173,7 +173,7 @@ def test_padding_of_a_stay_does_not_matter():
 
 def test_permuting_variables_permutes_confidence_and_leaves_the_prediction():
     """9: with all parameters of the variables."""
-    config = PrismConfig((1, 1, 1), 0, channel=3, hidden=4, n_prototypes=3, dropout=0.0)
+    config = PrismConfig((1, 1, 1), 0, channel=3, hidden=4, n_prototypes=3, dropout=0.0, state_dropout=0.0)
     values, _, hours = make_batch(dtype=torch.float64)
     values, static = values[..., :3], values.new_zeros(6, 0)
     order = torch.tensor([2, 0, 1])
@@ -324,7 +324,8 @@ def test_misleading_fill_values_are_told_by_confidence():
     found = {}
     for confidence in (True, False):
         config = PrismConfig(
-            (1, 1, 1), 0, channel=4, hidden=8, n_prototypes=4, dropout=0.0, confidence=confidence, use_rate=False,
+            (1, 1, 1), 0, channel=4, hidden=8, n_prototypes=4, dropout=0.0, state_dropout=0.0,
+            confidence=confidence, use_rate=False,
             calibrated_attention=True,
         )  # fmt: skip
         scores = []
@@ -349,7 +350,7 @@ def test_32_patients_can_be_learned_by_heart():
 
     values, static, hours = make_batch(count=32, steps=4)
     label = (torch.rand(32, generator=torch.Generator().manual_seed(1)) < 0.4).float()
-    model = make_model(PrismConfig((2, 1, 1), 2, channel=8, hidden=16, n_prototypes=4, dropout=0.0))
+    model = make_model(PrismConfig((2, 1, 1), 2, channel=8, hidden=16, n_prototypes=4, dropout=0.0, state_dropout=0.0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(200):
         optimizer.zero_grad()
@@ -366,6 +367,7 @@ def test_32_patients_can_be_learned_by_heart():
         ({"widths": (1, 0)}, "width is 0"),
         ({"channel": 0}, "channel is 0"),
         ({"dropout": 1.0}, "dropout"),
+        ({"state_dropout": -0.1}, "state_dropout"),
         ({"similarity": "l2"}, "confident, euclidean, cosine"),
     ],
 )

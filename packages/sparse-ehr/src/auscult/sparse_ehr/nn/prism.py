@@ -79,8 +79,13 @@ class Prism(nn.Module):
         self.fuse = nn.Linear(features * config.channel, features)
         self.embed = nn.Linear(features, hidden)
         self.first, self.second = ChannelGRU([hidden], hidden), ChannelGRU([hidden], hidden)
-        self.dropout = nn.Dropout(config.dropout)
+        self.normalize = nn.LayerNorm(hidden) if config.normalize_steps else nn.Identity()
+        self.state_dropout, self.dropout = nn.Dropout(config.state_dropout), nn.Dropout(config.dropout)
         self.predict = nn.Linear(hidden, 1)
+        self.readout = nn.Linear(features * config.channel, 1) if config.direct_readout else None
+        if self.readout is not None:
+            nn.init.zeros_(self.readout.weight)
+            nn.init.zeros_(self.readout.bias)
 
     def forward(
         self,
@@ -136,13 +141,16 @@ class Prism(nn.Module):
         last = config.confidence_pool == "last"
         summary_confidence = last_step(confidence, lengths) if last else confidence.sum(1) / lengths[:, None]
         found = self.prototypes(summary, summary_confidence)
-        steps_fused = self.fuse(states.flatten(2))
+        flat = states.flatten(2)
+        steps_fused = self.fuse(self.state_dropout(flat))
         eta = self.eta() if config.prototypes else 0.0
         fused = eta * found.embedding[:, None].to(steps_fused.dtype) + (1 - eta) * steps_fused
-        lower = self.first(self.embed(fused), length=lengths)[:, :, 0]
+        lower = self.first(self.normalize(self.embed(fused)), length=lengths)[:, :, 0]
         upper = self.second(lower, length=lengths)[:, -1, 0]
         patient = (lower[:, -1] + upper) / 2
         logits = self.predict(self.dropout(patient))[:, 0]
+        if self.readout is not None:
+            logits = logits + self.readout(self.state_dropout(last_step(flat, lengths)))[:, 0]
         return PrismOutput(
             logits, confidence, attention, summary, summary_confidence, found.prototype, found.similarity, patient
         )
