@@ -71,6 +71,22 @@ class Objective:
         self._start: Prefix | None = None
         self._shared: Prefix | None = None
 
+    @classmethod
+    def of_ids(cls, target: "WhiteBoxTarget", record: Record, condition: str, suffix_ids: Tensor) -> "Objective":
+        """Return the objective around given suffix ids [n].
+
+        Where the ids do not survive being written out and read again, they stand where a suffix would.
+        """
+        plain = cls(target, record, condition)
+        if not len(suffix_ids):
+            return plain
+        text = target.prompts.suffix_text(plain.segments, suffix_ids.tolist())
+        try:
+            found = cls(target, record, condition, suffix=text)
+        except InputError:
+            return plain
+        return found if torch.equal(found.suffix_ids, suffix_ids.cpu()) else plain
+
     def loss(self, image: Tensor, suffix_ids: Tensor) -> Tensor:
         """Return the loss without any cache; differentiable in the image [3, H, W]."""
         features = self._features(image)

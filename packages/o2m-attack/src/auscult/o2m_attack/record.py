@@ -1,5 +1,6 @@
 """One case of an evaluation: an image, a true and a false claim about it, a benign and a restricted question."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,5 +64,5 @@ class Record:
     def fingerprint(self) -> str:
         """A content hash of all fields, the image's pixels included."""
         texts = [self.original_attribute, self.unmatch_attribute, self.normal_prompt, self.harmful_prompt]
-        pixels = digest([list(self.image.shape), self.image.tobytes().hex()])
-        return digest([self.id, *texts, self.policy, self.key_phrases, pixels])
+        pixels = hashlib.sha256(self.image.tobytes()).hexdigest()
+        return digest([self.id, *texts, self.policy, self.key_phrases, self.image.shape, pixels])

@@ -1,6 +1,7 @@
 """LLaVA and LLaVA-NeXT checkpoints in the format of transformers, from a folder or the hub."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ class LlavaTarget:
     InputError
         The model is of another kind.
     """
+
+    types = frozenset(_TYPES)
+    """The kinds of models, as their configurations name them."""
 
     def __init__(
         self,
@@ -114,36 +118,17 @@ class LlavaTarget:
         device = choose_device(device)
         precision = getattr(torch, choose_dtype(device, dtype))
         place = str(source)
-        if revision is None and not Path(source).is_dir() and (Path(source).exists() or place.count("/") != 1):
+        kind = model_type(place, revision)
+        if kind not in _TYPES:
             raise InputError(
-                f"there is no model in {place!r}: give a folder with a config.json, or a hub id like org/name"
+                f"{place} is a model of type {kind!r}: {', '.join(_TYPES)} can be optimised on; convert "
+                "LLaVA-Med-style checkpoints to that format, or use this one for transfer only"
             )
-        try:
-            config = transformers.AutoConfig.from_pretrained(place, revision=revision)
-            if config.model_type not in _TYPES:
-                raise InputError(
-                    f"{place} is a model of type {config.model_type!r}: {', '.join(_TYPES)} can be optimised on; "
-                    "convert LLaVA-Med-style checkpoints to that format, or use it for transfer only"
-                )
+        with explained(place):
             processors: Any = transformers.AutoProcessor
             processor = processors.from_pretrained(place, revision=revision)
-            kind = getattr(transformers, _TYPES[config.model_type])
-            model = kind.from_pretrained(place, revision=revision, dtype=precision).to(device)
-        except ImportError as error:
-            if "torchvision" not in str(error):
-                raise
-            raise InputError(
-                f"the image processor of {place} needs torchvision, which auscult does without: save it in its PIL "
-                "form (use_fast=False in older transformers), or copy a preprocessor_config.json whose "
-                "image_processor_type is CLIPImageProcessor into the folder"
-            ) from error
-        except (OSError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(
-                f"{place} cannot be loaded ({reason}): give a folder or a hub id of a whole checkpoint"
-            ) from error
+            models: Any = getattr(transformers, _TYPES[kind])
+            model = models.from_pretrained(place, revision=revision, dtype=precision).to(device)
         options.setdefault("chat_template", getattr(processor, "chat_template", None))
         name = options.pop("name", Path(source).name if Path(source).is_dir() else place)
         return cls(model, processor.tokenizer, processor.image_processor, name=name, **options)
@@ -190,7 +175,8 @@ class LlavaTarget:
         """
         from auscult.o2m_attack.objective import Objective
 
-        return Objective(self, record, condition).loss(image, torch.as_tensor(suffix_ids, dtype=torch.long))
+        ids = torch.as_tensor(suffix_ids, dtype=torch.long)
+        return Objective.of_ids(self, record, condition, ids).loss(image, ids)
 
     def generate(self, queries: Sequence[Query], *, max_new_tokens: int = 64) -> list[str]:
         """Return the greedy reply to each query, without the prompt and special tokens."""
@@ -226,3 +212,44 @@ class LlavaTarget:
             if one is not None:
                 return int(one)
         return 0
+
+
+def model_type(source: str, revision: str | None = None) -> str:
+    """Return the kind that a checkpoint's configuration names.
+
+    Raises
+    ------
+    InputError
+        There is no such checkpoint.
+    """
+    import transformers
+
+    folder = Path(source)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{source} is a file: give the folder of a checkpoint, or a hub id like org/name")
+    if not folder.is_dir() and source.count("/") != 1:
+        raise InputError(f"there is no folder {source!r}: give one with a config.json, or a hub id like org/name")
+    with explained(source):
+        return str(transformers.AutoConfig.from_pretrained(source, revision=revision).model_type)
+
+
+@contextlib.contextmanager
+def explained(source: str) -> Iterator[None]:
+    """Turn what transformers raises while it loads a checkpoint into one sentence."""
+    try:
+        yield
+    except ImportError as error:
+        if "torchvision" not in str(error).lower():
+            raise
+        raise InputError(
+            f"the image processor of {source} needs torchvision, which auscult does without: save it in its PIL form "
+            "(use_fast=False in older transformers), or put a preprocessor_config.json into the folder whose "
+            "image_processor_type is CLIPImageProcessor"
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{source} cannot be loaded ({reason}): give a folder or a hub id of a whole checkpoint"
+        ) from error

@@ -124,15 +124,16 @@ class Prompts:
         ids = list(encoded["input_ids"])
         before, rest = self.split_at_image(ids)
         places = list(encoded["offset_mapping"])[len(before) + 1 :]
+        start, stop = len(texts[0]), len(texts[0]) + len(suffix)
         if suffix:
-            start, stop = len(texts[0]), len(texts[0]) + len(suffix)
             inside = [index for index, (low, high) in enumerate(places) if start <= low and high <= stop and low < high]
             if not inside:
                 raise _merged(suffix)
             first, last = inside[0], inside[-1] + 1
         else:
+            behind = [index for index, (_, high) in enumerate(places) if high > start]
             # At least one position has to follow what is cached.
-            first = last = max(0, len(rest) - 1)
+            first = last = max(0, min([*behind, len(rest) - 1]))
         target = self._target_ids(text, ids, request)
         found = Segments(before, rest[:first], rest[last:], target, texts)
         suffix_ids = rest[first:last]
