@@ -29,6 +29,8 @@ FloatArray = NDArray[np.float32]
 
 # Columns that say of a variable whether it is measured now, and how fresh its last value is.
 _EXTRA = 2
+# So many standard deviations from the mean a scaled value counts at most: laboratory values have long tails.
+_LIMIT = 4.0
 
 
 def to_grid(
@@ -129,7 +131,8 @@ class Preparer:
     """Makes PRISM's inputs of stays on a grid (:func:`to_grid`), by what the training stays showed.
 
     Gaps are filled by the last observation, before the first one by the training median; numbers are scaled by
-    trimmed statistics of the training stays; a categorical variable becomes one column a level.
+    trimmed statistics of the training stays and end at 4 standard deviations (ours); a categorical variable becomes
+    one column a level.
 
     Parameters
     ----------
@@ -258,9 +261,9 @@ def _width(feature: Feature) -> int:
 
 
 def _columns(values: NDArray[Any], feature: Feature, unknown: float) -> Iterator[NDArray[Any]]:
-    """Yield a numeric variable as it is, a categorical one as one column a level."""
+    """Yield a numeric variable within limits, a categorical one as one column a level."""
     if feature.kind != "categorical":
-        yield values
+        yield values.clip(-_LIMIT, _LIMIT)
         return
     for level in range(len(feature.levels)):
         yield np.where(values < 0, unknown, values == level)
