@@ -367,6 +367,7 @@ def test_a_bad_line_is_named(body, message, tmp_path):
     [
         ("RecordID,SAPS-I\n1,2\n", "Outcomes-b.txt lacks the column 'SOFA', it holds"),
         ("", "Outcomes-b.txt lacks the column 'RecordID'"),
+        ("\udcff\udcfe", "Outcomes-b.txt cannot be read"),
         (OUTCOMES + "4,x,1,1,1,0\n", "line 6 of Outcomes-b.txt has no number as SAPS-I"),
         (OUTCOMES + "4,1\n", "line 6 of Outcomes-b.txt has no number as SOFA"),
         (OUTCOMES + "1,1,1,1,1,0\n", "record 1 comes 2 times in Outcomes-b.txt"),
@@ -379,7 +380,7 @@ def test_a_bad_line_is_named(body, message, tmp_path):
 )
 def test_bad_outcomes_are_explained(text, message, tmp_path):
     write_tree(tmp_path)
-    (tmp_path / "Outcomes-b.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "Outcomes-b.txt").write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(InputError, match=message):
         load_cohort(f"challenge2012:{tmp_path}")
 
@@ -441,8 +442,9 @@ def test_a_file_that_is_cut_off_is_explained(name, texts, tmp_path):
     path.write_bytes(content[: len(content) * 2 // 3])
     with pytest.raises(
         InputError, match=r"(is damaged or cut off|cannot be read) .*: get it again from https://physionet"
-    ):
+    ) as error:
         load_cohort(f"challenge2012:{path}")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -256,3 +256,29 @@ def test_writing_never_replaces(tmp_path):
     write(awkward(), tmp_path / "empty")
     with pytest.raises(InputError, match="not an empty folder"):
         write(awkward(), tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda root, table: (root / "metadata/codes.parquet").unlink(), r"\(.*codes.parquet"),
+        (lambda root, table: pq.write_table(table.drop(["code"]), root / "data/0.parquet"), r"\(.*code"),
+        (lambda root, table: (root / "data/0.parquet").write_bytes(b"PAR1"), r"\("),
+        (
+            lambda root, table: pq.write_table(
+                table.set_column(
+                    table.column_names.index("numeric_value"), "numeric_value", pa.array(["high"] * len(table))
+                ),
+                root / "data/0.parquet",
+            ),
+            r"\(.*'high'",
+        ),
+    ],
+)
+def test_a_written_cohort_that_was_altered_is_one_sentence(tmp_path, damage, message):
+    root = tmp_path / "meds"
+    write(load_cohort("tjh"), root)
+    damage(root, pq.read_table(root / "data/0.parquet"))
+    with pytest.raises(InputError, match=rf"was written as a cohort and altered since {message}") as error:
+        load_cohort(f"meds:{root}")
+    assert "\n" not in str(error.value)

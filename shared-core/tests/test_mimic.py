@@ -490,6 +490,12 @@ def test_the_folder_of_the_other_is_recognised(kind, folder):
         load_cohort(f"{other}:{folder}")
 
 
+def test_a_folder_that_lacks_a_table_is_not_taken_for_another(kind, copy):
+    table(copy, kind, "chartevents").unlink()
+    with pytest.raises(InputError, match=r"needs the table (icu/)?chartevents .*, and .* holds [^(]*: get it from"):
+        load_cohort(f"{kind}:{copy}")
+
+
 def test_reading_writes_nothing(kind, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -7,14 +7,25 @@ anywhere as an :class:`~auscult.core.errors.AuscultError`, becomes one sentence 
 import json
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from auscult.core.canonical import finite
-from auscult.core.errors import AuscultError
+from auscult.core.errors import AuscultError, InputError
 
-__all__ = ["command", "finite", "print_json", "run"]
+__all__ = ["Columns", "DataOptions", "Labels", "command", "data_options", "finite", "print_json", "run"]
+
+# Beside every option that takes what load_cohort takes; data_options makes its keyword arguments of them.
+Columns = Annotated[
+    str | None,
+    typer.Option("--columns", help="Of table:FILE, which column is what: subject=..,time=..,code=..,value=.."),
+]
+Labels = Annotated[str | None, typer.Option("--labels", help="Of table:FILE and meds:FOLDER: a file of labels.")]
+DataOptions = Annotated[
+    list[str] | None,
+    typer.Option("--data-option", help="Another option of the data set's reader, NAME=VALUE; once for each."),
+]
 
 
 def command(name: str, version: str, summary: str) -> typer.Typer:
@@ -103,6 +114,47 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
     if code == 130:  # what Typer makes of a KeyboardInterrupt
         _fail("interrupted", 130)
     sys.exit(code if type(code) is int else 0)
+
+
+def data_options(
+    columns: str | None = None, labels: str | None = None, others: list[str] | None = None
+) -> dict[str, Any]:
+    """Return what a command line says about data as keyword arguments of ``load_cohort``, fit for a stored config.
+
+    Parameters
+    ----------
+    columns, labels
+        Of the options :data:`Columns` and :data:`Labels`.
+    others
+        Of :data:`DataOptions`: ``NAME=VALUE`` each, the value as in YAML: ``48``, ``null``, ``[sex, age]``.
+
+    Raises
+    ------
+    InputError
+        Where an entry is no pair, comes twice, or its value cannot be read.
+
+    Examples
+    --------
+    >>> data_options(None, "deaths.csv", ["hours=24", "static=[sex, age]"])
+    {'labels': 'deaths.csv', 'hours': 24, 'static': ['sex', 'age']}
+    """
+    import yaml
+
+    options: dict[str, Any] = {name: value for name, value in (("columns", columns), ("labels", labels)) if value}
+    for pair in others or []:
+        name, equals, text = pair.partition("=")
+        if not (name.strip() and equals):
+            raise InputError(f"--data-option is {pair!r}: write NAME=VALUE, as in hours=24")
+        if name.strip() in options:
+            raise InputError(f"the data option {name.strip()!r} is given twice: give it once")
+        try:
+            options[name.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(
+                f"the data option {pair!r} has a value that YAML does not know: write a number, a text in quotes or "
+                "[a, list]"
+            ) from None
+    return options
 
 
 def print_json(value: object) -> None:

@@ -108,8 +108,11 @@ def read_outcomes(path: Path) -> dict[str, NDArray[np.float64]]:
     InputError
         Where a column is missing, a value is no number, a record comes twice or a death is neither 0 nor 1.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = [line for line in csv.reader(file) if line]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path.name} cannot be read ({error}): {_AGAIN}") from None
     header = [name.strip() for name in lines[0]] if lines else []
     missing = [name for name in OUTCOME_COLUMNS if name not in header]
     if missing:
@@ -160,7 +163,7 @@ def _unpacked(path: Path) -> Iterator[tuple[str, bytes]]:
                     assert content is not None
                     yield member.name.rpartition("/")[2], content.read()
     except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path.name} is damaged or cut off ({error}): {_AGAIN}") from error
+        raise InputError(f"{path.name} is damaged or cut off ({type(error).__name__}): {_AGAIN}") from error
 
 
 def _read_texts(name: str, files: Iterable[tuple[str, bytes]]) -> tuple[Measurements, str]:

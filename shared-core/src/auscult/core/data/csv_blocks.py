@@ -81,7 +81,8 @@ class CsvBlocks:
     def _done(self, waiting: "deque[Future[tuple[int, pa.Table]]]") -> list[pa.RecordBatch]:
         rows, table = waiting.popleft().result()
         self.rows += rows
-        return table.to_batches()
+        batches: list[pa.RecordBatch] = table.to_batches()
+        return batches
 
     def _parse(self, block: bytes) -> tuple[int, pa.Table]:
         """Return the number of rows of a block, and those that are wanted."""

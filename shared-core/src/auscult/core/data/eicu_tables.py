@@ -3,6 +3,9 @@
 All times are minutes from the admission to the unit.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from auscult.core.data.conversions import literal
 from auscult.core.data.eicu_panels import APERIODIC, INTAKE, LAB, NURSE, NURSE_CATEGORIES, PERIODIC, RESPIRATORY
 from auscult.core.data.events import EventTable
@@ -88,7 +91,7 @@ def open_events(tree: Tree, panel: Panel, *, bounds: bool) -> list[EventTable]:
         ),
     }
     labels = [str(code).partition("|")[0] for code in panel.codes(NURSE)]
-    only = {
+    only: dict[str, tuple[str, Sequence[Any]]] = {
         NURSE: ("nursingchartcelltypevallabel", labels),
         RESPIRATORY: ("respchartvaluelabel", panel.codes(RESPIRATORY)),
     }

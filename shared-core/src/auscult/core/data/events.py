@@ -214,9 +214,9 @@ def _insert(tree: Tree, table: EventTable, panel: Panel, rules: Rules, ways: lis
         tree.run(statement)
         return table.rows
     counted = "SELECT count(*) FILTER (NOT again) FROM cells"
-    before = tree.rows(counted)[0][0]
-    rows = tree.consume(statement, table.view, table.only)
-    return int(tree.rows(counted)[0][0]) - before if table.whole else rows
+    before = int(tree.rows(counted)[0][0])
+    all_rows = tree.consume(statement, table.view, table.only)
+    return int(tree.rows(counted)[0][0]) - before if table.whole else all_rows
 
 
 def _count(tree: Tree, used: list[EventTable], total: int, records: int, rules: Rules) -> list[AttritionRow]:

@@ -109,9 +109,11 @@ def read_written(root: Path, metadata: dict[str, Any], files: list[Path]) -> Coh
         stays, codes = (pq.read_table(root / "metadata" / name) for name in ("stays.parquet", "codes.parquet"))
         features, static_features = (_features(codes, role) for role in ("value", "static"))
         ids = np.array(stays["record_id"].to_pylist())
-        record, code, value, hours = (events[name].combine_chunks() for name in names)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError) as error:
-        raise InputError(f"{root} was written as a cohort and altered since ({error}): write it again") from None
+        record, code = (events[name].combine_chunks() for name in names[:2])
+        value, hours = (events[name].cast(pa.float32()).combine_chunks() for name in names[2:])
+    except (pa.ArrowException, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{root} was written as a cohort and altered since ({reason}): write it again") from None
 
     record, code = record.dictionary_encode(), code.dictionary_encode()
     texts = code.dictionary.to_pylist()

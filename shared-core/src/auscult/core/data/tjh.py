@@ -77,7 +77,7 @@ NOTES_110 = (
 )
 
 
-def load(path: Path | None = None, *, sheet: str | None = None) -> Cohort:
+def load(path: Path | None = None, *, sheet: str | int | None = None) -> Cohort:
     """Return the cohort of a bundled sheet or of an original workbook.
 
     Parameters
@@ -95,6 +95,7 @@ def load(path: Path | None = None, *, sheet: str | None = None) -> Cohort:
     MissingDependencyError
         Where a workbook is given and openpyxl is not installed.
     """
+    sheet = None if sheet is None else str(sheet)
     if sheet not in (None, "375", "110"):
         raise InputError(f"TJH has no sheet {sheet!r}: use '375' or '110'")
     name = f"tjh_{sheet or '375'}.parquet" if path is None else path.name

@@ -33,11 +33,12 @@ _ARROW = {
 }  # fmt: skip
 # Where DuckDB believes that somebody is typing, it writes a progress bar to stdout.
 _SILENT = "SET enable_progress_bar = false"
-# What a folder of each data set holds, to tell a user who named the wrong one.
+# What a folder of each data set holds, to tell a user who named the wrong one: its name here and its tables.
 SIGNATURES = {
-    "mimic4": ("hosp/patients", "icu/icustays"),
-    "mimic3": ("patients", "icustays", "chartevents"),
-    "eicu": ("patient", "vitalperiodic"),
+    "MIMIC-IV": ("mimic4", ("hosp/patients", "icu/icustays")),
+    "MIMIC-III": ("mimic3", ("patients", "icustays", "chartevents")),
+    "eICU": ("eicu", ("patient", "vitalperiodic")),
+    "CDSL": ("cdsl", ("19_04_2021/covid_dsl_01",)),
 }
 
 
@@ -289,8 +290,8 @@ class Tree:
 
     def _hint(self) -> str:
         """Say which other data set the folder looks like."""
-        kinds = [kind for kind, tables in SIGNATURES.items() if all(map(self.find, tables))]
-        return f" (this looks like {kinds[0]}:)" if kinds and kinds[0] not in self.data_set else ""
+        known = [(name, spec) for name, (spec, tables) in SIGNATURES.items() if all(map(self.find, tables))]
+        return f" (this looks like {known[0][1]}:)" if known and known[0][0] != self.data_set else ""
 
     def _explained(self, error: Exception) -> Exception:
         """Turn what DuckDB says of a file into one sentence; a fault of our own SQL stays as it is."""
