@@ -2,13 +2,13 @@ import pytest
 
 from auscult.core.errors import InputError
 from auscult.ehr_prompt.budget import Budget, count_tokens
-from auscult.ehr_prompt.examples import choose_examples
+from auscult.ehr_prompt.examples import show_examples
 
 
 @pytest.fixture(scope="module")
 def renderer(make):
     renderer = make(shots=3, units=True, ranges="corrected")
-    renderer.set_examples(choose_examples(renderer))
+    show_examples(renderer)
     return renderer
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from auscult.core.errors import InputError
 from auscult.ehr_prompt import wording
-from auscult.ehr_prompt.examples import choose_examples
-from auscult.ehr_prompt.formatting import format_number
+from auscult.ehr_prompt.examples import choose_examples, make_example, show_examples
+from auscult.ehr_prompt.formatting import format_number, format_numbers
 from auscult.ehr_prompt.panel import load_panel
 
 LAYOUTS = ("string", "list", "batches")
@@ -195,9 +195,9 @@ def test_editing_test_patients_changes_no_median(make, split, tjh):
     values = tjh.values.copy()
     values[split["test"]] *= 3
     changed = make(dataclasses.replace(tjh, values=values))
-    assert np.array_equal(changed._median, make()._median)
+    assert np.array_equal(changed.median, make().median)
     names = [feature.name for feature in tjh.features]
-    medians = dict(zip(names, make()._median, strict=True))
+    medians = dict(zip(names, make().median, strict=True))
     assert medians["Lactate dehydrogenase"] == 339
     assert medians["albumin"] == pytest.approx(31.65, abs=1e-4)
     assert medians["PH value"] == pytest.approx(6.5)
@@ -223,7 +223,8 @@ def test_examples_are_training_patients_in_the_same_layout(make, split, tjh, rul
     assert set(chosen) <= set(split["train"].tolist())
     if rule == "balanced":
         assert tjh.labels["mortality"][chosen].tolist() == [0, 1, 0, 1]
-    renderer.set_examples(chosen)
+    show_examples(renderer)
+    assert [one.row for one in renderer.examples_for(row)] == chosen
     text = renderer.prompt(renderer.cases([row])[0]).user
     assert re.findall(r"RESPONSE:\n(.+)", text) == [
         "0.9" if died else "0.1" for died in tjh.labels["mortality"][chosen]
@@ -244,7 +245,7 @@ def test_the_nearest_patient_is_the_nearest(make, split, tjh):
 
 def test_examples_from_elsewhere_and_too_many_are_refused(make, split):
     with pytest.raises(InputError, match="no training stay"):
-        make().set_examples([int(split["test"][0])])
+        make_example(make(), int(split["test"][0]))
     with pytest.raises(InputError, match="109 examples"):
         choose_examples(make(shots=109))
     with pytest.raises(InputError, match="balanced"):
@@ -252,8 +253,8 @@ def test_examples_from_elsewhere_and_too_many_are_refused(make, split):
 
 
 def test_lists_multitask_reasoning_and_json(small, make):
-    renderer = small(task="los", train=(1, 2))
-    renderer.set_examples([2])
+    renderer = small(task="los", train=(2,), shots=1)
+    show_examples(renderer)
     [case] = renderer.cases([0])
     prompt = renderer.prompt(case)
     assert prompt.numbers == 3
@@ -288,6 +289,7 @@ def test_a_question_without_its_own_label_is_refused(tjh, task, horizon, label):
 def test_no_value_is_moved_across_a_bound(value, bounds):
     text = format_number(value, bounds)
     exact, shown = float(str(np.float32(value))), float(text)
+    assert format_numbers([value, float("nan")], bounds) == [text, "nan"]
     assert [(shown > b) - (shown < b) for b in bounds] == [(exact > b) - (exact < b) for b in bounds]
     assert shown == pytest.approx(exact, rel=5.1e-4)
     assert "e" not in text

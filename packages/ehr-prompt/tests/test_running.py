@@ -10,12 +10,14 @@ import time
 import numpy as np
 import pytest
 
+from auscult.core.config import load_config
 from auscult.core.errors import InputError
 from auscult.core.runs import RunStore
 from auscult.core.testing.server import Fail, Hang, ScriptedServer
-from auscult.ehr_prompt.config import PromptConfig
-from auscult.ehr_prompt.prices import Price, find_price
-from auscult.ehr_prompt.running import RunConfig, make_backend, prepare, run
+from auscult.ehr_prompt.config import PromptConfig, RunConfig
+from auscult.ehr_prompt.costs import Price, find_price
+from auscult.ehr_prompt.planning import plan_questions, prepare
+from auscult.ehr_prompt.running import make_backend, run
 from auscult.ehr_prompt.scoring import read_answers, score
 
 SERVER = {"first_wait": 0.001, "timeout": 5.0, "attempts": 4}
@@ -106,36 +108,64 @@ def test_a_server_that_never_helps_gives_no_metric_and_no_crash(tmp_path, tjh, b
     json.dumps(result, allow_nan=False)
 
 
-def test_killed_at_random_it_repeats_no_stored_call_and_ends_with_the_same_table(tmp_path, tjh):
+LIVES = """
+import json, os, sys
+from pathlib import Path
+from auscult.ehr_prompt import RunConfig, prepare, run
+config = RunConfig.model_validate_json(sys.argv[1])
+prepared = prepare(config)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        run(config, Path(sys.argv[2]), prepared=prepared)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_killed_twenty_times_it_repeats_no_stored_call_and_ends_with_the_same_table(tmp_path, tjh):
+    """2,170 prompts; each life of the run is a process that is killed (SIGKILL) at a random moment."""
     dice = random.Random(11)
-    with ScriptedServer(lambda body, number: Hang(0.02, oracle(body, number))) as server:
-        config = settings(server, window="first")
-        ask(config, tmp_path / "whole", tjh)
+    with ScriptedServer(lambda body, number: Hang(0.002, oracle(body, number))) as server:
+        config = settings(server, window="first").model_copy(update={"samples": 10, "temperature": 1.0})
         prepared = prepare(config, tjh)
-        users = dict(
-            zip(prepared.plan["key"], (p.user for p in prepared.renderer.prompts(_cases(prepared))), strict=True)
+        run(config, tmp_path / "whole", prepared=prepared)
+        plan = plan_questions(config, prepared)
+        sent = {}
+        for row, sample, key in zip(plan["row"], plan["sample"], plan["key"], strict=True):
+            [case] = prepared.renderer.cases([row])
+            sent[key] = (prepared.renderer.prompt(case).user, sample)
+        assert len(plan) == 2170
+        assert len(server.bodies) == len(sent) > 2000
+        command = [sys.executable, "-c", LIVES, config.model_dump_json(), str(tmp_path / "killed")]
+        driver = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-        assert len(server.bodies) == len(users)
-        script = "from auscult.ehr_prompt.cli import main; main()"
-        command = [sys.executable, "-c", script, "run", "--out", str(tmp_path / "killed"), "--window", "first"]
-        command += ["--backend", "openai", "--model", "m", "--base-url", server.base_url, "--concurrency", "4"]
-        stored = set()
-        kills = 0
-        while len(stored) < len(users):
+        stored, kills, done = set(), 0, None
+        while done != 0:
             start = len(server.bodies)
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            wanted = start + dice.randint(5, 60)
-            while process.poll() is None and (len(server.bodies) < wanted or kills == 5):
-                time.sleep(0.01)
-            if process.poll() is None:
-                os.kill(process.pid, signal.SIGKILL)
+            driver.stdin.write("live\n")
+            driver.stdin.flush()
+            child = int(driver.stdout.readline())
+            if kills < 20:
+                wanted, until = start + dice.randint(0, 90), time.monotonic() + 60
+                while len(server.bodies) < wanted and time.monotonic() < until:
+                    time.sleep(0.002)
+                time.sleep(dice.random() * 0.02)
+                os.kill(child, signal.SIGKILL)
                 kills += 1
-            process.wait()
-            asked = {body["messages"][-1]["content"] for body in server.bodies[start:]}
-            assert not asked & {users[key] for key in stored}
-            with RunStore.read(tmp_path / "killed") as store:
-                stored = set(store)
-    assert kills >= 3
+            done = int(driver.stdout.readline())
+            time.sleep(0.05)  # what the dead process had sent still arrives
+            asked = [(body["messages"][-1]["content"], body["seed"]) for body in server.bodies[start:]]
+            assert not set(asked) & {sent[key] for key in stored}
+            if (tmp_path / "killed/manifest.json").exists():
+                with RunStore.read(tmp_path / "killed") as store:
+                    stored = set(store)
+        driver.stdin.close()
+        driver.stdout.close()
+        driver.wait()
+    assert kills == 20
     one, other = (read_answers(tmp_path / name).table for name in ("whole", "killed"))
     assert one.equals(other)
 
@@ -170,7 +200,7 @@ def test_a_context_that_is_too_small_asks_nothing(tmp_path, tjh):
 def test_samples_are_separate_questions_and_their_mean_counts(tmp_path, tjh):
     answers = ["0.2", "0.4", "I do not know"]
     with ScriptedServer(lambda body, number: answers[body["seed"]]) as server:
-        config = settings(server, window="first").model_copy(update={"samples": 3})
+        config = settings(server, window="first").model_copy(update={"samples": 3, "temperature": 1.0})
         outcome = ask(config, tmp_path, tjh)
     assert outcome.planned == 3 * 217
     table = read_answers(tmp_path).table
@@ -253,12 +283,16 @@ def test_the_reference_range_scorer_is_the_mean_deviation(tjh):
 
 
 def test_wrong_settings_are_one_sentence(tmp_path, tjh):
-    with pytest.raises(InputError, match="base-url"):
-        ask(RunConfig(backend="openai", model="m"), tmp_path, tjh)
-    stays = RunConfig(prompt=PromptConfig(task="los"))
-    prepared = prepare(stays, tjh)
-    with pytest.raises(InputError, match="one risk"):
-        make_backend(stays, prepared)
+    for wrong, word in [
+        ({"backend": "openai", "model": "m"}, "base_url"),
+        ({"prompt": {"task": "los"}}, "one risk"),
+        ({"model": "m"}, "no model"),
+        ({"base_url": "http://x/v1"}, "backend openai"),
+        ({"backend": "local", "model": "m", "samples": 3}, "temperature above 0"),
+        ({"backend": "local", "model": "m", "prompt": {"task": "los", "reply": "digit"}}, "one event"),
+    ]:
+        with pytest.raises(InputError, match=word):
+            load_config(RunConfig, wrong)
     with pytest.raises(InputError, match="no run"):
         read_answers(tmp_path)
     with pytest.raises(InputError, match="cannot be read"):

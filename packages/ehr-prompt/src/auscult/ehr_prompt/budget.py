@@ -71,13 +71,14 @@ class Budget(NamedTuple):
             )
         if tokens <= limit:
             return Fitted(prompt, tokens, ())
-        examples, without, dropped = len(renderer.example_rows), frozenset[int](), []
+        shown = len(renderer.examples_for(case.row))
+        examples, without, dropped = shown, frozenset[int](), []
         while examples and tokens > limit:
             examples -= 1
             prompt = renderer.prompt(case, examples=examples)
             tokens = count_tokens(prompt, self.tokenizer)
-        if examples < len(renderer.example_rows):
-            dropped.append(f"{len(renderer.example_rows) - examples} examples")
+        if examples < shown:
+            dropped.append(f"{shown - examples} examples")
         never = frozenset(np.flatnonzero(~renderer.measured(case)).tolist())
         if tokens > limit and never and (renderer.config.units or renderer.config.ranges != "none"):
             without = never

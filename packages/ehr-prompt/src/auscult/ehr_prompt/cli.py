@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from auscult.core import cli
 from auscult.core.errors import InputError
@@ -13,20 +14,41 @@ app = cli.command(
     "ehr-prompt", __version__, "Ask language models about patients, and know what was asked and answered."
 )
 
-Data = Annotated[str, typer.Option("--data", help="What load_cohort takes: tjh, tjh:FILE, ...")]
+Data = Annotated[str, typer.Option("--data", help="What load_cohort takes: tjh, mimic4:FOLDER, table:FILE, ...")]
+DataOptions = Annotated[
+    list[str] | None,
+    typer.Option("--data-option", metavar="NAME=VALUE", help="Of its reader, such as labels=FILE; may be repeated."),
+]
+Bins = Annotated[str, typer.Option("--bins", help="Coarser steps: none, 12h or days.")]
 Split = Annotated[str, typer.Option("--split", help="'paper', or the file of a saved split.")]
 Panel = Annotated[str | None, typer.Option("--panel", help="A bundled panel, or your own YAML file.")]
 Task = Annotated[str, typer.Option("--task", help="outcome, los, los_causal, readmission or multitask.")]
 Horizon = Annotated[str, typer.Option("--horizon", help="discharge, 1month or 6months.")]
 Window = Annotated[str, typer.Option("--window", help="full, first, first24h, first48h, last or last_before.")]
+LastK = Annotated[int, typer.Option("--last-k", help="Visits that last_before shows.")]
+BeforeHours = Annotated[float, typer.Option("--before-hours", help="Hours before the last record where it ends.")]
 Layout = Annotated[str, typer.Option("--layout", help="string, list, batches or text.")]
 Missing = Annotated[str, typer.Option("--missing", help="nan, locf, locf_marked, omit, delta or median_locf.")]
 Units = Annotated[bool, typer.Option("--units", help="Name the units.")]
 Ranges = Annotated[str, typer.Option("--ranges", help="Reference ranges: paper, corrected or none.")]
-Shots = Annotated[int, typer.Option("--shots", help="Training patients shown as examples.")]
-Examples = Annotated[str, typer.Option("--examples", help="How they are chosen: random, balanced or nearest.")]
+Shots = Annotated[int, typer.Option("--shots", help="Patients shown as examples.")]
+Examples = Annotated[str, typer.Option("--examples", help="Which: hand, random, balanced or nearest.")]
+ExampleVariables = Annotated[int | None, typer.Option("--example-variables", help="Variables an example shows.")]
 Reasoning = Annotated[bool, typer.Option("--reasoning", help="Ask for the steps before the answer.")]
-Reply = Annotated[str, typer.Option("--reply", help="text, or json with a schema.")]
+Reply = Annotated[str, typer.Option("--reply", help="text, json, or the log-probabilities of yes_no or digit.")]
+Abstain = Annotated[bool, typer.Option("--abstain/--no-abstain", help="Offer 'I do not know'.")]
+Times = Annotated[str, typer.Option("--times", help="relative to the start of the stay, or dates.")]
+Context = Annotated[int | None, typer.Option("--context", help="Tokens that the model takes, reply included.")]
+Tokenizer = Annotated[str | None, typer.Option("--tokenizer", help="Of the model, to count its tokens exactly.")]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Of a reply: 64, or 2048 with reasoning.")]
+ApiKeyEnv = Annotated[str, typer.Option("--api-key-env", help="Variable that holds the server's key.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", help="Requests in flight at most.")]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that one attempt may take.")]
+Attempts = Annotated[int, typer.Option("--attempts", help="How often a request is sent at most.")]
+Device = Annotated[str, typer.Option("--device", help="Of a local model: auto, cpu, cuda, ...")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Questions that a local model answers at a time.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count prompts, tokens and price; ask nothing.")]
+MaxCost = Annotated[float | None, typer.Option("--max-cost", help="Stop before this many USD are passed.")]
 Prices = Annotated[Path | None, typer.Option("--prices", help="A YAML table of prices beside the bundled one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 
@@ -35,25 +57,35 @@ Json = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 def render(
     subject: Annotated[str, typer.Option("--subject", help="The subject to show.")],
     data: Data = "tjh",
+    data_options: DataOptions = None,
+    bins: Bins = "none",
     split: Split = "paper",
     panel: Panel = None,
     task: Task = "outcome",
     horizon: Horizon = "discharge",
     window: Window = "full",
+    last_k: LastK = 3,
+    before_hours: BeforeHours = 24.0,
     layout: Layout = "string",
     missing: Missing = "median_locf",
     units: Units = False,
     ranges: Ranges = "none",
     shots: Shots = 0,
     examples: Examples = "random",
+    example_variables: ExampleVariables = None,
     reasoning: Reasoning = False,
     reply: Reply = "text",
+    abstain: Abstain = True,
+    times: Times = "relative",
+    context: Context = None,
+    tokenizer: Tokenizer = None,
+    max_tokens: MaxTokens = None,
     as_json: Json = False,
 ) -> None:
     """Print the exact messages about one subject, and their tokens."""
     from auscult.ehr_prompt import jobs
 
-    config = jobs.make_config(data=data, split=split, panel=panel, prompt=_prompt(locals()))
+    config = jobs.make_config(**_settings(locals()), model="any", backend="openai", base_url="http://127.0.0.1/v1")
     shown = jobs.render_subject(config, subject)
     if as_json:
         cli.print_json(shown)
@@ -61,60 +93,96 @@ def render(
     for one in shown:
         for message in one["messages"]:
             typer.echo(f"--- {message['role']}\n{message['content']}")
-        typer.echo(f"--- about {one['tokens']} tokens", err=True)
+        left_out = f", left out: {'; '.join(one['dropped'])}" if one["dropped"] else ""
+        typer.echo(f"--- about {one['tokens']} tokens{left_out}{'' if one['fits'] else ', too long'}", err=True)
 
 
 @app.command()
 def run(
     out: Annotated[Path, typer.Option("--out", help="The run's folder; one that exists is resumed.")],
     data: Data = "tjh",
+    data_options: DataOptions = None,
+    bins: Bins = "none",
     split: Split = "paper",
     panel: Panel = None,
     task: Task = "outcome",
     horizon: Horizon = "discharge",
     window: Window = "full",
+    last_k: LastK = 3,
+    before_hours: BeforeHours = 24.0,
     layout: Layout = "string",
     missing: Missing = "median_locf",
     units: Units = False,
     ranges: Ranges = "none",
     shots: Shots = 0,
     examples: Examples = "random",
+    example_variables: ExampleVariables = None,
     reasoning: Reasoning = False,
     reply: Reply = "text",
-    backend: Annotated[str, typer.Option("--backend", help="openai or reference-range.")] = "reference-range",
+    abstain: Abstain = True,
+    times: Times = "relative",
+    backend: Annotated[str, typer.Option("--backend", help="openai, local or reference-range.")] = "reference-range",
     base_url: Annotated[str | None, typer.Option("--base-url", help="Of an OpenAI-compatible server.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="The model's name on the server.")] = None,
-    api_key_env: Annotated[str, typer.Option("--api-key-env", help="Variable with the key.")] = "OPENAI_API_KEY",
-    concurrency: Annotated[int, typer.Option("--concurrency", help="Requests in flight at most.")] = 16,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one attempt may take.")] = 120.0,
-    attempts: Annotated[int, typer.Option("--attempts", help="How often a request is sent at most.")] = 6,
+    model: Annotated[str | None, typer.Option("--model", help="Its name on the server, or a folder.")] = None,
     temperature: Annotated[float, typer.Option("--temperature", help="Of the answers.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Sent with every request.")] = 0,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="Of a reply: 64, or 2048 with reasoning.")
-    ] = None,
-    context: Annotated[int | None, typer.Option("--context", help="Tokens that the model takes.")] = None,
     samples: Annotated[int, typer.Option("--samples", help="Answers to a question; their mean counts.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count prompts, tokens and price; ask nothing.")] = False,
-    max_cost: Annotated[float | None, typer.Option("--max-cost", help="Stop before this many USD are passed.")] = None,
+    context: Context = None,
+    tokenizer: Tokenizer = None,
+    max_tokens: MaxTokens = None,
+    api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
+    concurrency: Concurrency = 16,
+    timeout: Timeout = 120.0,
+    attempts: Attempts = 6,
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    dry_run: DryRun = False,
+    max_cost: MaxCost = None,
     prices: Prices = None,
     as_json: Json = False,
 ) -> None:
     """Ask about every test patient; a folder that exists goes on where it was."""
     from auscult.ehr_prompt import jobs
 
-    config = jobs.make_config(
-        data=data, split=split, panel=panel, prompt=_prompt(locals()), backend=backend, base_url=base_url,
-        model=model, temperature=temperature, seed=seed, max_tokens=max_tokens, context=context, samples=samples,
-    )  # fmt: skip
-    server = {"api_key_env": api_key_env, "concurrency": concurrency, "timeout": timeout, "attempts": attempts}
-    result = jobs.run_folder(config, out, server, dry_run=dry_run, max_cost=max_cost, prices=prices)
+    given = locals()
+    settings = {name: given[name] for name in ("backend", "base_url", "model", "temperature", "seed", "samples")}
+    config = jobs.make_config(**_settings(given), **settings)
+    result = jobs.run_folder(config, out, given, dry_run=dry_run, max_cost=max_cost, prices=prices)
     if as_json:
         cli.print_json(result)
     else:
         typer.echo(", ".join(f"{name} {value}" for name, value in result.items() if name != "reasons"))
         for reason, count in result.get("reasons", {}).items():
             typer.echo(f"failed {count} times: {reason}", err=True)
+    if result.get("failed") or result.get("stopped"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ablate(
+    grid: Annotated[Path, typer.Argument(help="A YAML file with 'base' and 'grid'.", metavar="GRID.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the runs, the table and the page.")],
+    api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
+    concurrency: Concurrency = 16,
+    timeout: Timeout = 120.0,
+    attempts: Attempts = 6,
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    dry_run: DryRun = False,
+    max_cost: MaxCost = None,
+    prices: Prices = None,
+    as_json: Json = False,
+) -> None:
+    """Run every combination of a grid of conditions, and compare them in one table and one plot."""
+    from auscult.ehr_prompt import jobs
+
+    result = jobs.ablate(grid, out, locals(), dry_run=dry_run, max_cost=max_cost, prices=prices)
+    if as_json:
+        cli.print_json(result)
+    else:
+        for name, row in result["conditions"].items():
+            typer.echo(f"{name}: {', '.join(f'{key} {_short(value)}' for key, value in row.items())}")
+        typer.echo(result.get("report", f"{result.get('prompts')} prompts"))
     if result.get("failed") or result.get("stopped"):
         raise typer.Exit(1)
 
@@ -170,18 +238,26 @@ def main() -> None:
     cli.run(app)
 
 
-def _prompt(given: dict[str, Any]) -> dict[str, Any]:
-    names = (
-        "task",
-        "horizon",
-        "window",
-        "layout",
-        "missing",
-        "units",
-        "ranges",
-        "shots",
-        "examples",
-        "reasoning",
-        "reply",
-    )
-    return {name: given[name] for name in names}
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run that the commands share, from their options."""
+    run = ("data", "bins", "split", "panel", "context", "tokenizer", "max_tokens")
+    prompt = (
+        "task", "horizon", "window", "last_k", "before_hours", "layout", "missing", "units", "ranges", "shots",
+        "examples", "example_variables", "reasoning", "reply", "abstain", "times",
+    )  # fmt: skip
+    pairs = [text.partition("=") for text in given["data_options"] or ()]
+    wrong = [name + value for name, sign, value in pairs if not (name and sign)]
+    if wrong:
+        raise InputError(f"--data-option is {wrong[0]!r}: write NAME=VALUE, such as labels=labels.csv")
+    options = {name: yaml.safe_load(value) for name, _, value in pairs}
+    return {
+        **{name: given[name] for name in run},
+        "data_options": options,
+        "prompt": {name: given[name] for name in prompt},
+    }
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "ci" in value:
+        return f"{value['value']:.3f} [{value['ci'][0]:.3f}, {value['ci'][1]:.3f}]"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

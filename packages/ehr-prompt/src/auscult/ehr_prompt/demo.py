@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from auscult.core.data.open import load_cohort
-from auscult.ehr_prompt.config import PromptConfig
+from auscult.ehr_prompt.config import PromptConfig, RunConfig
+from auscult.ehr_prompt.planning import prepare
 from auscult.ehr_prompt.presentation import write_report
-from auscult.ehr_prompt.running import RunConfig, make_backend, prepare, run
+from auscult.ehr_prompt.running import run
 
 WINDOWS = ("first", "last")
 
@@ -20,7 +21,7 @@ def run_demo(out: Path) -> dict[str, Any]:
         config = RunConfig(prompt=prompt)
         prepared = prepare(config, cohort)
         folders[f"{window} visit"] = out / window
-        run(config, out / window, make_backend(config, prepared), prepared=prepared)
+        run(config, out / window, prepared=prepared)
     example = prepared.renderer.prompt(prepared.renderer.cases(prepared.parts["test"])[0])
     scores = write_report(folders, out / "report.html", example=example)
     return {"report": str(out / "report.html"), "runs": {name: str(path) for name, path in folders.items()}, **scores}

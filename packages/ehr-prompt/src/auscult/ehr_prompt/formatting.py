@@ -2,8 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# Rounding to four significant digits moves a number by less than this share of it.
+_ROUNDING = 5.1e-4
 
 
 def format_number(value: float, bounds: Sequence[float] = (), *, decimals: int | None = None) -> str:
@@ -28,6 +33,9 @@ def format_number(value: float, bounds: Sequence[float] = (), *, decimals: int |
     >>> format_number(17.9996, [18.0])
     '17.9996'
     """
+    single = float(np.float32(value))
+    if decimals is None and _is_plain(abs(single)) and all(abs(single - b) > _ROUNDING * abs(single) for b in bounds):
+        return f"{single:.4g}"
     exact = float(str(np.float32(value)))
     if math.isnan(exact):
         return "nan"
@@ -40,3 +48,27 @@ def format_number(value: float, bounds: Sequence[float] = (), *, decimals: int |
             break
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
+
+
+def format_numbers(values: ArrayLike, bounds: Sequence[float] = ()) -> list[str]:
+    """Return :func:`format_number` of many values without fixed decimals.
+
+    Examples
+    --------
+    >>> format_numbers([37.055555, 17.9996, float("nan")], [18.0])
+    ['37.06', '17.9996', 'nan']
+    """
+    single: NDArray[np.float64] = np.asarray(values, np.float32).astype(np.float64)
+    size = np.abs(single)
+    plain = _is_plain(size)
+    for bound in bounds:
+        plain &= np.abs(single - bound) > _ROUNDING * size
+    return [
+        f"{value:.4g}" if short else format_number(value, bounds)
+        for value, short in zip(single.tolist(), plain.tolist(), strict=True)
+    ]
+
+
+def _is_plain(size: Any) -> Any:
+    """Whether numbers of this size need no exponent in four significant digits."""
+    return (size >= 1e-3) & (size < 9999)

@@ -1,75 +1,90 @@
 """What the commands do, as functions."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from auscult.core.config import load_config
+from auscult.core.data.cohort import Cohort
 from auscult.core.errors import InputError
+from auscult.core.files import replace_atomically
 from auscult.core.runs import RunStore
-from auscult.ehr_prompt.budget import count_tokens
-from auscult.ehr_prompt.examples import choose_examples
-from auscult.ehr_prompt.prices import find_price
-from auscult.ehr_prompt.running import RunConfig, make_backend, prepare, run
+from auscult.ehr_prompt.ablation import cohorts_of, read_grid, write_conditions
+from auscult.ehr_prompt.config import RunConfig
+from auscult.ehr_prompt.costs import find_price
+from auscult.ehr_prompt.planning import ask, plan_questions, prepare
+from auscult.ehr_prompt.presentation import write_ablation
+from auscult.ehr_prompt.running import make_backend, run
 from auscult.ehr_prompt.scoring import score
 
 MAX_TOKENS = 64
 MAX_TOKENS_REASONING = 2048
+OPTIONS = {
+    "openai": ("api_key_env", "concurrency", "timeout", "attempts"),
+    "local": ("device", "batch_size"),
+    "reference-range": (),
+}
+"""Backend -> which of the command's options are its own; no answer depends on them."""
 
 
 def make_config(*, prompt: dict[str, Any], **settings: Any) -> RunConfig:
     """Return a checked configuration; None stands for the default, the reply's length depends on the reasoning."""
     given = {name: value for name, value in settings.items() if value is not None}
-    given.setdefault("max_tokens", MAX_TOKENS_REASONING if prompt["reasoning"] else MAX_TOKENS)
-    if given.get("backend") == "openai" and "model" not in given:
-        raise InputError("a server needs the model's name: give --model")
-    if given.get("backend") != "openai" and {"model", "base_url"} & set(given):
-        raise InputError("a model and a base URL belong to --backend openai: add it, or leave them out")
-    return load_config(RunConfig, {**given, "prompt": prompt})
+    shown = {name: value for name, value in prompt.items() if value is not None}
+    given.setdefault("max_tokens", MAX_TOKENS_REASONING if prompt.get("reasoning") else MAX_TOKENS)
+    if given.get("backend") in ("openai", "local") and "model" not in given:
+        raise InputError(f"the backend {given['backend']} needs the model's name: give --model")
+    return load_config(RunConfig, {**given, "prompt": shown})
 
 
 def render_subject(config: RunConfig, subject: str) -> list[dict[str, Any]]:
-    """Return the messages and the tokens of every prompt about a subject."""
+    """Return the messages, the tokens and what was left out of every prompt about a subject."""
     prepared = prepare(config)
     rows = [i for i, one in enumerate(prepared.cohort.subject_id.tolist()) if str(one) == subject]
     if not rows:
         known = ", ".join(map(str, prepared.cohort.subject_id[:5].tolist()))
         raise InputError(f"there is no subject {subject!r} in {config.data!r}: the first are {known}")
-    shown = []
-    for case in prepared.renderer.cases(rows):
-        if config.prompt.shots and config.prompt.examples == "nearest":
-            prepared.renderer.set_examples(choose_examples(prepared.renderer, case.row))
-        prompt = prepared.renderer.prompt(case)
-        shown.append({"messages": prompt.messages, "tokens": count_tokens(prompt)})
-    return shown
+    asked = list(ask(config, prepared.renderer, prepared.renderer.cases(rows)))
+    if not asked:
+        raise InputError(f"subject {subject!r} has no visit in the window {config.prompt.window!r}: choose another")
+    return [
+        {
+            "messages": (fitted.prompt or prompt).messages,
+            "tokens": fitted.tokens,
+            "dropped": list(fitted.dropped),
+            "fits": fitted.prompt is not None,
+        }
+        for prompt, fitted, _ in asked
+    ]
 
 
 def run_folder(
     config: RunConfig,
     folder: Path,
-    server: dict[str, Any],
+    options: dict[str, Any],
     *,
+    cohort: Cohort | None = None,
     dry_run: bool = False,
     max_cost: float | None = None,
     prices: Path | None = None,
+    baselines: dict[str, pd.DataFrame] | None = None,
 ) -> dict[str, Any]:
     """Run, or with ``dry_run`` count, and return what was done."""
-    prepared = prepare(config)
     price = find_price(config.model, prices)
-    options = server if config.backend == "openai" else {}
+    prepared = prepare(config, cohort)
     if dry_run:
-        asked = prepared.plan[prepared.plan["key"].notna()].drop_duplicates("key")
+        plan = plan_questions(config, prepared)
+        asked = plan[plan["key"].notna()].drop_duplicates("key")
         tokens, replies = int(asked["tokens"].sum()), len(asked) * config.max_tokens
-        statuses = {str(k): int(v) for k, v in prepared.plan["status"].dropna().value_counts().items()}
-        cost = None if price is None else price.cost(tokens, replies)
-        return {
-            "prompts": len(asked),
-            "tokens": tokens,
-            "reply_tokens_at_most": replies,
-            "cost_at_most": cost,
-            **statuses,
-        }
-    backend = make_backend(config, prepared, **options)
-    return run(config, folder, backend, prepared=prepared, price=price, max_cost=max_cost)._asdict()
+        counts = {"prompts": len(asked), "tokens": tokens, "reply_tokens_at_most": replies}
+        statuses = {str(k): int(v) for k, v in plan["status"].dropna().value_counts().items()}
+        return {**counts, "cost_at_most": None if price is None else price.cost(tokens, replies), **statuses}
+    own = {name: options[name] for name in OPTIONS[config.backend] if name in options}
+    backend = make_backend(config, prepared, **own)
+    done = run(config, folder, backend, prepared=prepared, price=price, max_cost=max_cost, baselines=baselines)
+    return done._asdict()
 
 
 def score_folder(folder: Path, prices: Path | None = None) -> dict[str, Any]:
@@ -77,3 +92,59 @@ def score_folder(folder: Path, prices: Path | None = None) -> dict[str, Any]:
     with RunStore.read(folder) as store:
         model = store.manifest["config"]["model"]
     return score(folder, price=find_price(model, prices))
+
+
+def ablate(
+    grid: Path,
+    out: Path,
+    options: dict[str, Any],
+    *,
+    dry_run: bool = False,
+    max_cost: float | None = None,
+    prices: Path | None = None,
+) -> dict[str, Any]:
+    """Run every condition of a grid into a folder of its own, then write ``table.csv`` and ``report.html``.
+
+    ``max_cost`` holds for each condition. Started again, it goes on where it was.
+    """
+    conditions = read_grid(grid)
+    done: dict[str, dict[str, Any]] = {}
+    baselines: dict[str, pd.DataFrame] = {}
+    for condition, cohort in cohorts_of(conditions):
+        done[condition.name] = run_folder(
+            condition.config, out / condition.folder, options, cohort=cohort, dry_run=dry_run, max_cost=max_cost,
+            prices=prices, baselines=baselines,
+        )  # fmt: skip
+    if dry_run:
+        return {"conditions": done, "prompts": sum(one["prompts"] for one in done.values())}
+    write_conditions(out, conditions)
+    rows = write_ablation({one.name: (one.settings, out / one.folder) for one in conditions}, out / "report.html")
+
+    def write(partial: Path) -> None:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            flat = [_flat(row) for row in rows]
+            writer.writerow(flat[0])
+            writer.writerows(row.values() for row in flat)
+
+    replace_atomically(out / "table.csv", write)
+    return {
+        "conditions": {one.name: rows[place] for place, one in enumerate(conditions)},
+        "failed": sum(one["failed"] for one in done.values()),
+        "stopped": next((one["stopped"] for one in done.values() if one["stopped"]), None),
+        "report": str(out / "report.html"),
+        "table": str(out / "table.csv"),
+    }
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with one column a number: a measured value has its bounds beside it."""
+    flat: dict[str, Any] = {}
+    measured = {"coverage", "n"}
+    for name, value in row.items():
+        if isinstance(value, dict) or (value is None and name not in measured):
+            low, high = value["ci"] if value else (None, None)
+            flat |= {name: value["value"] if value else None, f"{name} low": low, f"{name} high": high}
+        else:
+            flat[name] = value
+    return flat

@@ -87,6 +87,37 @@ class PanelFeature(_Model):
         return text
 
 
+class PanelExample(_Model):
+    """A patient whom the panel's author made up, with answers.
+
+    Parameters
+    ----------
+    sex, age
+        As the prompt shows them.
+    hours
+        Times of the visits from the start of the stay.
+    values
+        Variable -> one value a visit, null where not measured.
+    answers
+        Task (``outcome``, ``los``, ``readmission``, ``multitask``) -> the numbers of the answer; for ``los`` one a
+        visit.
+    """
+
+    sex: Literal["female", "male"]
+    age: float
+    hours: tuple[float, ...]
+    values: dict[str, tuple[float | None, ...]]
+    answers: dict[str, tuple[float, ...]]
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> Self:
+        n = len(self.hours)
+        for name, numbers in {**self.values, **{k: v for k, v in self.answers.items() if k == "los"}}.items():
+            if len(numbers) != n or not n:
+                raise ValueError(f"an example has {n} visits and {len(numbers)} numbers for {name!r}: give one a visit")
+        return self
+
+
 class Described(NamedTuple):
     """A variable as one set of ranges describes it."""
 
@@ -112,6 +143,8 @@ class Panel(_Model):
         Times are shown in days or in hours from the start of the stay.
     features
         The variables; a prompt shows them in the order of the data's columns.
+    examples
+        Patients of the author's own making, for examples by hand.
     """
 
     name: str
@@ -119,10 +152,14 @@ class Panel(_Model):
     visit: str = "visit"
     time_unit: Literal["day", "hour"] = "hour"
     features: tuple[PanelFeature, ...]
+    examples: tuple[PanelExample, ...] = ()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         names = [feature.name for feature in self.features]
+        strange = {name for one in self.examples for name in one.values} - set(names)
+        if strange:
+            raise ValueError(f"an example names {min(strange)!r}, which is no feature of the panel")
         twice = [name for name in names if names.count(name) > 1]
         if twice or not names:
             raise ValueError(f"the panel names {twice[0]!r} twice" if twice else "the panel names no feature")
@@ -164,9 +201,9 @@ class Panel(_Model):
 
 
 def load_panel(source: str | Path | None, cohort: Cohort) -> Panel:
-    """Return a bundled panel by name, one of your own by path, or, for None, the one that suits the cohort.
+    """Return a bundled panel by name, one of your own by path, or, for None, the one that names these very columns.
 
-    Without a bundled panel for these data, the cohort's own units and ranges are taken.
+    Where no bundled panel does, the cohort's own names, units and ranges are taken.
 
     Raises
     ------
@@ -174,9 +211,9 @@ def load_panel(source: str | Path | None, cohort: Cohort) -> Panel:
         There is no such panel, or the file is not a valid one.
     """
     if source is None:
-        bundled = cohort.provenance.get("data_set", "").lower() in ("tjh",)
-        whole = bundled and len(cohort.features) == len(_bundled("tjh").features)
-        return _bundled("tjh") if whole else _from_cohort(cohort)
+        columns = {feature.name for feature in cohort.features}
+        fitting = (panel for panel in map(_bundled, _names()) if {one.name for one in panel.features} == columns)
+        return next(fitting, None) or _from_cohort(cohort)
     if str(source) in _names():
         return _bundled(str(source))
     if not Path(source).suffix:

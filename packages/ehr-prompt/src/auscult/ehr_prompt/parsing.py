@@ -3,9 +3,10 @@
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from auscult.ehr_prompt.answers import FINAL
+from auscult.ehr_prompt.tasks import FINAL, ReplyForm
 
 Status = Literal[
     "ok", "repaired", "abstained", "refused", "malformed", "out_of_range", "wrong_length", "empty", "truncated",
@@ -102,6 +103,47 @@ def parse_reply(
     if cut and not marked and not re.fullmatch(rf"\[?\s*{_NUMBER}[\s,;\d.%\]]*", part):
         return Parsed("truncated", None, text, "it ended before the answer")
     return _from_text(part, numbers, kind, text, repaired, decimal_comma, clamp)
+
+
+def read_probability(text: str, logprobs: Sequence[Mapping[str, float]], form: ReplyForm) -> Parsed:
+    """Read a probability from the log-probabilities of the first word of a reply.
+
+    ``yes_no``: that of Yes among Yes and No. ``digit``: the mean of the digits 0 to 9, by their probabilities, over 9.
+    Tokens are compared without blanks and case. Own extensions; expected digits go back to Liu et al. 2023 (arXiv
+    2303.16634).
+
+    Parameters
+    ----------
+    text
+        The reply.
+    logprobs
+        For each of its tokens, the alternatives with their log-probabilities.
+    form
+        ``yes_no`` or ``digit``.
+
+    Examples
+    --------
+    >>> read_probability("No", [{"No": math.log(0.6), " yes": math.log(0.2)}], "yes_no").value
+    (0.25,)
+    """
+    if _ABSTAIN.search(text):
+        return Parsed("abstained", None, text, "it says that it does not know")
+    if not logprobs:
+        return Parsed("malformed", None, text, "the server gave no log-probabilities: ask for text instead")
+    worth = {"yes": 1.0, "no": 0.0} if form == "yes_no" else {str(digit): digit / 9 for digit in range(10)}
+    for place in logprobs:
+        mass = dict.fromkeys(worth, 0.0)
+        for token, value in place.items():
+            word = token.strip().strip("\u2581\u0120\"'.*").lower()
+            if word in mass:
+                mass[word] += math.exp(value)
+        whole = sum(mass.values())
+        if whole > 0:
+            share = sum(worth[word] * part for word, part in mass.items()) / whole
+            return Parsed("ok", (min(max(share, 0.0), 1.0),), text)
+        if any(value > math.log(0.5) and token.strip() for token, value in place.items()):
+            break  # the first word is another one
+    return Parsed("malformed", None, text, f"its first word is none of {', '.join(worth)}")
 
 
 def _strip(text: str) -> tuple[str, bool]:

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from auscult.core.errors import InputError
 from auscult.core.report import PALETTE, Report
 from auscult.core.risk import calibration_curve
-from auscult.core.runs import RunStore
-from auscult.ehr_prompt.parsing import USABLE
-from auscult.ehr_prompt.prices import find_price
+from auscult.ehr_prompt.ablation import compare_runs
+from auscult.ehr_prompt.costs import find_price
 from auscult.ehr_prompt.rendering import Prompt
-from auscult.ehr_prompt.scoring import POLICIES, read_answers, score
+from auscult.ehr_prompt.scoring import POLICIES, Answers, numbers_of, read_answers, score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,14 +40,17 @@ def write_report(
     prices
         A table beside the bundled one.
     """
-    configs = {name: _config(folder) for name, folder in folders.items()}
-    scores = {name: score(folder, price=find_price(configs[name]["model"], prices)) for name, folder in folders.items()}
-    scorer = all(config["backend"] == "reference-range" for config in configs.values())
-    who = "a scorer without a language model" if scorer else ", ".join({c["model"]: 0 for c in configs.values()})
+    answers = {name: read_answers(folder) for name, folder in folders.items()}
+    models = {name: one.config["model"] for name, one in answers.items()}
+    scores = {name: score(folder, price=find_price(models[name], prices)) for name, folder in folders.items()}
+    scorer = all(one.config["backend"] == "reference-range" for one in answers.values())
+    who = "a scorer without a language model" if scorer else ", ".join(dict.fromkeys(models.values()))
     page = Report("What was asked, and what was answered", subtitle=f"ehr-prompt: {who}")
-    _overview(page, configs, scores, scorer)
+    _overview(page, scores, scorer)
+    if len(folders) > 1:
+        _compare(page, folders)
     for name, result in scores.items():
-        _one_run(page, name, result, folders[name])
+        _one_run(page, name, result, answers[name])
     if example is not None:
         page.section("A prompt", "The first of them, whole. Identifiers, labels and what came later are not in it.")
         page.note(f"System: {example.system}")
@@ -58,6 +63,53 @@ def write_report(
     )
     page.write(path)
     return {"scores": scores}
+
+
+def write_ablation(conditions: dict[str, tuple[dict[str, Any], Path]], path: Path) -> list[dict[str, Any]]:
+    """Write a page about a grid of conditions, one table and one plot, and return the table's rows.
+
+    Parameters
+    ----------
+    conditions
+        Name -> the settings that vary, and the run's folder. The first is what the others are compared with.
+    path
+        The page.
+    """
+    folders = {name: folder for name, (_, folder) in conditions.items()}
+    compared = compare_runs(folders)
+    rows = [{**conditions[name][0], **result} for name, result in compared.items()]
+    metric = "auroc" if "auroc" in rows[0] else "mae"
+    first = next(iter(conditions))
+    page = Report("Conditions side by side", subtitle=f"ehr-prompt: {len(rows)} conditions of a grid")
+    page.section("Results")
+    page.table(
+        [{"condition": name, **result} for name, result in compared.items()],
+        caption="Answers that can be used. Brackets: 95 % intervals; all conditions share their resamples of subjects. "
+        f"difference: {metric.upper()} minus that of the first condition ({first}), on the stays that both cover.",
+        formats={"coverage": ".1%"},
+    )
+    page.figure(
+        plot_conditions(compared, metric), caption=f"{metric.upper()} by condition, with its 95 % interval.",
+        alt="One row for each condition with a point and its interval.",
+    )  # fmt: skip
+    page.write(path)
+    return rows
+
+
+def plot_conditions(compared: dict[str, dict[str, Any]], metric: str) -> "Figure":
+    """Return a figure with one metric of every condition and its interval; a condition without answers stays empty."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.0 + 0.3 * len(compared)), layout="constrained")
+    axes = figure.subplots()
+    for y, result in zip(range(len(compared) - 1, -1, -1), compared.values(), strict=True):
+        if result[metric] is not None:
+            axes.plot(result[metric]["ci"], [y, y], color=PALETTE[0], linewidth=1.5)
+            axes.plot(result[metric]["value"], y, "o", color=PALETTE[0], markersize=4)
+    axes.set_yticks(range(len(compared)), list(compared)[::-1])
+    axes.set_ylim(-0.6, len(compared) - 0.4)
+    axes.set_xlabel(metric.upper())
+    return figure
 
 
 def plot_auroc(scores: dict[str, dict[str, Any]]) -> "Figure":
@@ -86,18 +138,18 @@ def plot_auroc(scores: dict[str, dict[str, Any]]) -> "Figure":
     return figure
 
 
-def plot_calibration(folders: dict[str, Path]) -> "Figure":
+def plot_calibration(answers: dict[str, Answers]) -> "Figure":
     """Return a figure with the observed share of events against the answered risk, by condition."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
-    for i, (name, folder) in enumerate(folders.items()):
-        table = read_answers(folder).table
-        table = table[table["status"].isin(USABLE)]
-        if len(table):
-            curve = calibration_curve([y[0] for y in table["label"]], [v[0] for v in table["value"]], bins=10)
+    for i, (name, one) in enumerate(answers.items()):
+        numbers = numbers_of(one)
+        known = ~(np.isnan(numbers.value) | np.isnan(numbers.label))
+        if known.any():
+            curve = calibration_curve(numbers.label[known], numbers.value[known], bins=10)
             colour = PALETTE[i % len(PALETTE)]
             axes.plot(curve.predicted, curve.observed, "o-", markersize=4, label=name, color=colour)
             axes.legend(frameon=False, fontsize=8)
@@ -106,13 +158,7 @@ def plot_calibration(folders: dict[str, Path]) -> "Figure":
     return figure
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    with RunStore.read(folder) as store:
-        config: dict[str, Any] = store.manifest["config"]
-    return config
-
-
-def _overview(page: Report, configs: dict[str, Any], scores: dict[str, Any], scorer: bool) -> None:
+def _overview(page: Report, scores: dict[str, Any], scorer: bool) -> None:
     page.section("Results")
     if scorer:
         page.note(
@@ -127,15 +173,28 @@ def _overview(page: Report, configs: dict[str, Any], scores: dict[str, Any], sco
         rows.append({"condition": name, "questions": result["n"], "coverage": result["coverage"], **metrics})
     page.table(rows, caption="Questions with a usable answer. Brackets: 95 % intervals, resampled by subject.",
                formats={"coverage": ".1%"})  # fmt: skip
-    if all("differences" in result for result in scores.values()):
+    if all("calibration" in result for result in scores.values()):
         page.figure(
             plot_auroc(scores), caption="Ranking of the answers and of classical models on the same patients.",
             alt="One row for the answers and one for each baseline, with the AUROC and its interval by condition.",
         )  # fmt: skip
 
 
-def _one_run(page: Report, name: str, result: dict[str, Any], folder: Path) -> None:
-    config, facts = _config(folder), read_answers(folder).facts
+def _compare(page: Report, folders: dict[str, Path]) -> None:
+    try:
+        compared = compare_runs(folders)
+    except InputError:  # runs about different things stand side by side, not against each other
+        return
+    first, *others = compared
+    metric = "AUROC" if "auroc" in compared[first] else "MAE"
+    page.table(
+        [{"condition": name, f"{metric} minus that of {first}": compared[name]["difference"]} for name in others],
+        caption="Paired differences, on the stays that both cover, over the same resamples of subjects.",
+    )
+
+
+def _one_run(page: Report, name: str, result: dict[str, Any], answers: Answers) -> None:
+    config, facts = answers.config, answers.facts
     prompt = config["prompt"]
     unpriced = "nothing was bought" if config["backend"] == "reference-range" else "not known"
     cost = unpriced if result["cost"] is None else result["cost"]
@@ -144,7 +203,9 @@ def _one_run(page: Report, name: str, result: dict[str, Any], folder: Path) -> N
         {
             "data": config["data"], "split": config["split"], "task": prompt["task"], "window": prompt["window"],
             "layout": prompt["layout"], "missing values": prompt["missing"], "units": prompt["units"],
-            "reference ranges": prompt["ranges"], "examples": prompt["shots"], "backend": config["backend"],
+            "reference ranges": prompt["ranges"],
+            "examples": f"{prompt['shots']} ({prompt['examples']})" if prompt["shots"] else "none",
+            "backend": config["backend"],
             "model": config["model"], "template": config["template"], "panel": config["panel_hash"],
             "training subjects": facts["train_subjects"], "tokens of prompts": result["tokens"]["prompt"],
             "tokens of replies": result["tokens"]["completion"],
@@ -158,18 +219,15 @@ def _one_run(page: Report, name: str, result: dict[str, Any], folder: Path) -> N
         if policy in result["policies"]
     ]
     page.table(rows, caption="Metrics by what stands for an answer that cannot be used.")
-    differences = result.get("differences", {})
+    metric = "MAE" if facts["kind"] == "days" else "AUROC"
     rows = [
-        {
-            "baseline": baseline,
-            **({"answers minus it, AUROC": differences[baseline]} if differences else {}),
-            **metrics,
-        }
+        {"baseline": baseline, f"answers minus it, {metric}": result["differences"][baseline], **metrics}
         for baseline, metrics in result["baselines"].items()
     ]
     page.table(rows, caption="Classical models on the same stays, with the values of the same window.")
-    if "differences" in result:
+    if result.get("calibration"):
+        page.facts({f"calibration {part}": value for part, value in result["calibration"].items()})
         page.figure(
-            plot_calibration({name: folder}), caption="Calibration: observed share of events by answered risk.",
+            plot_calibration({name: answers}), caption="Calibration: observed share of events by answered risk.",
             alt="A line of up to ten points; on the diagonal, answers would be true frequencies.",
         )  # fmt: skip

@@ -1,6 +1,5 @@
 """From a run's folder to its results: what was answered, how well, and what classical models make of the same stays."""
 
-import functools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,33 +9,39 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.core.errors import InputError
-from auscult.core.intervals import bootstrap
-from auscult.core.risk import compare, evaluate
+from auscult.core.intervals import Interval
+from auscult.core.risk import evaluate
 from auscult.core.runs import RunStore
-from auscult.ehr_prompt.parsing import USABLE, parse_reply
-from auscult.ehr_prompt.prices import Price
+from auscult.ehr_prompt.costs import Price
+from auscult.ehr_prompt.parsing import USABLE, Parsed, parse_reply, read_probability
+from auscult.ehr_prompt.resampling import evaluate_days, evaluate_risks
 
-METRICS = {
-    "auroc": "auroc",
-    "auprc": "auprc",
-    "minpse": "min_precision_sensitivity",
-    "f1": "f1",
-    "accuracy": "accuracy",
-    "brier": "brier",
-    "ece": "expected_calibration_error",
-}
 POLICIES = ("exclude", "impute_prior", "impute_half", "worst_case")
+DAYS_POLICIES = ("exclude", "impute_prior")
 HALF = 0.501
 """What the reference code puts for every answer that it cannot read."""
+_CALIBRATED_UP_TO = 20_000
+
+FloatArray = NDArray[np.float64]
 
 
 class Answers(NamedTuple):
-    """One row a question (samples of one averaged): plan, status, value; the tokens counted; facts of the plan."""
+    """One row a question (samples of one averaged): plan, status, value; the tokens counted; facts and settings."""
 
     table: pd.DataFrame
     prompt_tokens: int
     completion_tokens: int
     facts: dict[str, Any]
+    config: dict[str, Any]
+
+
+class Numbers(NamedTuple):
+    """One output of a run, one row a number asked for: subject, key (stay, step), label, value (NaN where unusable)."""
+
+    subject: NDArray[Any]
+    key: pd.MultiIndex
+    label: FloatArray
+    value: FloatArray
 
 
 def read_answers(folder: Path) -> Answers:
@@ -48,37 +53,51 @@ def read_answers(folder: Path) -> Answers:
         The folder holds no run.
     """
     with RunStore.read(folder) as store:
+        config = store.manifest["config"]
         try:
             plan = pd.read_parquet(folder / "plan.parquet")
             facts = json.loads((folder / "plan.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{folder} has no plan of a run ({error}): start it again") from None
         replies = dict(store.items())
-    found: list[tuple[str, tuple[float, ...] | None, str]] = []
-    for row in plan[["key", "status", "numbers"]].to_dict("records"):
-        reply = replies.get(row["key"])
+    form = config["prompt"]["reply"]
+
+    def read(key: str | None, status: str | None, numbers: int) -> Parsed:
+        reply = replies.get(key) if key else None
         if reply is None:
-            planned = isinstance(row["status"], str)
-            found.append((row["status"] if planned else "transport_error", None, "" if planned else "no answer"))
-            continue
-        parsed = parse_reply(
-            reply["text"], numbers=row["numbers"], kind=facts["kind"], finish_reason=reply["finish_reason"],
+            planned = isinstance(status, str)
+            return Parsed(status if planned else "transport_error", None, "", "" if planned else "no answer")  # type: ignore[arg-type]
+        if form in ("yes_no", "digit"):
+            return read_probability(reply["text"], reply["logprobs"], form)
+        return parse_reply(
+            reply["text"], numbers=numbers, kind=facts["kind"], finish_reason=reply["finish_reason"],
             refusal=reply["refusal"],
         )  # fmt: skip
-        found.append((parsed.status, parsed.value, parsed.reason))
-    columns = zip(("status", "value", "reason"), zip(*found, strict=True), strict=True)
-    plan = plan.assign(**{name: list(column) for name, column in columns})
+
+    found = [read(*row) for row in zip(plan["key"], plan["status"], plan["numbers"].tolist(), strict=True)]
+    for name in ("status", "value", "reason"):
+        plan[name] = pd.Series([getattr(one, name) for one in found], index=plan.index, dtype=object)
     tokens = [sum(reply[name] or 0 for reply in replies.values()) for name in ("prompt_tokens", "completion_tokens")]
-    return Answers(_vote(plan), tokens[0], tokens[1], facts)
+    return Answers(_vote(plan), tokens[0], tokens[1], facts, config)
 
 
 def score(folder: Path, *, price: Price | None = None, n_boot: int = 1000, seed: int = 0) -> dict[str, Any]:
     """Return the results of a run as plain values, for JSON.
 
     Keys: ``n`` (questions), ``coverage`` (share with a usable answer), ``status`` (counts), ``policies`` (metrics
-    with intervals by what stands for an answer that cannot be used), ``baselines``, ``differences`` (ours minus
-    each baseline on the covered stays, paired), ``tokens``, ``cost`` (US dollars, None without a price). A metric that
-    is undefined is None. With two labels, ``second`` holds the policies of the second.
+    with intervals by what stands for an answer that cannot be used), ``baselines``, ``differences`` (AUROC, of days the
+    MAE, of the answers minus that of each baseline on the covered stays, paired), ``calibration`` (slope and
+    intercept of the usable answers; None beyond 20,000), ``tokens``, ``cost`` (US dollars, None without a price). A
+    metric that is undefined is None. With two labels, ``second`` holds the same of the second.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    price
+        Of the model.
+    n_boot, seed
+        Of the resamples of subjects.
     """
     answers = read_answers(folder)
     table, facts = answers.table, answers.facts
@@ -88,27 +107,51 @@ def score(folder: Path, *, price: Price | None = None, n_boot: int = 1000, seed:
         "coverage": float(usable.mean()) if len(table) else 0.0,
         "status": {str(name): int(count) for name, count in table["status"].value_counts().sort_index().items()},
     }
-    if facts["kind"] == "days":
-        result["policies"] = _score_days(table, usable, facts, n_boot, seed)
-        result["baselines"] = {"train median": _days_metrics(table, [facts["prior"][0]] * len(table), n_boot, seed)}
-    else:
-        with_data = (table["status"] != "no_data").to_numpy()
-        result["policies"] = _score_risk(table[with_data], 0, facts["prior"][0], n_boot, seed)
-        if len(facts["labels"]) > 1:
-            result["second"] = _score_risk(table[with_data], 1, facts["prior"][1], n_boot, seed)
-        result |= _score_baselines(folder, table[usable], table[with_data], n_boot, seed)
+    frame = pd.read_parquet(folder / "baselines.parquet")
+    for output in range(len(facts["labels"])):
+        numbers = numbers_of(answers, output)
+        rows = frame[frame["output"] == output].set_index(["row", "end"]).drop(columns="output")
+        baselines = {str(name): rows[name].reindex(numbers.key).to_numpy(np.float64) for name in rows.columns}
+        measure = _score_days if facts["kind"] == "days" else _score_risks
+        part = measure(numbers, baselines, facts["prior"][output], n_boot, seed)
+        result |= part if output == 0 else {"second": part}
     result["tokens"] = {"prompt": answers.prompt_tokens, "completion": answers.completion_tokens}
     result["cost"] = None if price is None else price.cost(answers.prompt_tokens, answers.completion_tokens)
     return result
 
 
-def predictions(table: pd.DataFrame, output: int, policy: str, prior: float) -> NDArray[np.float64]:
-    """Return one probability a row of answers; NaN where the policy ``exclude`` leaves the row out."""
-    value = np.array([v[output] if v is not None else np.nan for v in table["value"]], np.float64)
-    label = np.array([one[output] for one in table["label"]], np.float64)
-    fill = {"exclude": np.full(len(value), np.nan), "impute_prior": np.full(len(value), prior),
-            "impute_half": np.full(len(value), HALF), "worst_case": 1.0 - label}[policy]  # fmt: skip
-    return np.where(np.isnan(value), fill, value)
+def numbers_of(answers: Answers, output: int = 0) -> Numbers:
+    """Return the numbers of one output, of every stay with a visit in its window; lists give one row a visit."""
+    table = answers.table[answers.table["status"] != "no_data"]
+    per_visit = answers.facts["task"] == "los"
+    counts = (table["end"] - table["start"] + 1).to_numpy() if per_visit else np.ones(len(table), np.intp)
+    row = np.repeat(table["row"].to_numpy(), counts)
+    if per_visit:
+        spans = zip(table["start"].tolist(), table["end"].tolist(), strict=True)
+        step = np.concatenate([np.arange(a, b + 1) for a, b in spans] or [np.empty(0, np.intp)])
+        label = np.concatenate([np.asarray(one, np.float64) for one in table["label"]] or [np.empty(0)])
+        value = [v if v is not None else np.full(n, np.nan) for v, n in zip(table["value"], counts, strict=True)]
+        flat = np.concatenate([np.asarray(one, np.float64) for one in value] or [np.empty(0)])
+    else:
+        step = table["end"].to_numpy()
+        label = np.array([one[output] for one in table["label"]], np.float64)
+        flat = np.array([np.nan if v is None else v[output] for v in table["value"]], np.float64)
+    key = pd.MultiIndex.from_arrays([row, step.astype(np.int64)], names=["row", "end"])
+    return Numbers(np.repeat(table["subject_id"].to_numpy(np.str_), counts), key, label, flat)
+
+
+def fill_by_policy(numbers: Numbers, policy: str, prior: float) -> FloatArray:
+    """Return one number a row; NaN where the policy ``exclude`` leaves the row out."""
+    constants = {"exclude": np.nan, "impute_prior": prior, "impute_half": HALF}
+    fill = 1.0 - numbers.label if policy == "worst_case" else np.full(len(numbers.label), constants[policy])
+    filled: FloatArray = np.where(np.isnan(numbers.value), fill, numbers.value)
+    return filled
+
+
+def plain_interval(interval: Interval) -> dict[str, Any] | None:
+    """Return an interval for JSON; None where its value is undefined."""
+    plain = interval.to_dict()
+    return None if plain["value"] is None else plain
 
 
 def _vote(plan: pd.DataFrame) -> pd.DataFrame:
@@ -120,88 +163,54 @@ def _vote(plan: pd.DataFrame) -> pd.DataFrame:
         good = group[group["status"].isin(USABLE)]
         first = (good if len(good) else group).iloc[0].copy()
         if len(good):
-            first["value"] = tuple(np.mean(np.array(good["value"].tolist()), axis=0))
+            first["value"] = tuple(np.mean(np.array(good["value"].tolist()), axis=0).tolist())
         rows.append(first)
     return pd.DataFrame(rows).reset_index(drop=True)
 
 
-def _score_risk(table: pd.DataFrame, output: int, prior: float, n_boot: int, seed: int) -> dict[str, Any]:
-    label = np.array([one[output] for one in table["label"]], np.float64)
-    return {
-        policy: _risk_metrics(
-            label, predictions(table, output, policy, prior), table["subject_id"].to_numpy(), n_boot, seed
-        )
-        for policy in POLICIES
-    }
+def _score_risks(
+    numbers: Numbers, baselines: dict[str, FloatArray], prior: float, n_boot: int, seed: int
+) -> dict[str, Any]:
+    risks = {policy: fill_by_policy(numbers, policy, prior) for policy in POLICIES}
+    named = {f"baseline {name}": risk for name, risk in baselines.items()}
+    found, differences = evaluate_risks(
+        numbers.label, risks | named, numbers.subject, pairs=[("exclude", name) for name in named],
+        n_boot=n_boot, seed=seed,
+    )  # fmt: skip
+    return _as_plain(found, differences, POLICIES) | {"calibration": _calibration(numbers, n_boot, seed)}
 
 
-def _risk_metrics(label: Any, risk: Any, subjects: Any, n_boot: int, seed: int) -> dict[str, Any]:
-    known = ~np.isnan(risk) & ~np.isnan(label)
-    if not known.any():
-        return dict.fromkeys(METRICS)
+def _calibration(numbers: Numbers, n_boot: int, seed: int) -> dict[str, Any] | None:
+    known = ~(np.isnan(numbers.value) | np.isnan(numbers.label))
+    if not 0 < known.sum() <= _CALIBRATED_UP_TO:
+        return None
+    names = {"slope": "calibration_slope", "intercept": "calibration_intercept"}
     found = evaluate(
-        label[known], risk[known], subjects[known], metrics=tuple(METRICS.values()), n_boot=n_boot, seed=seed
-    )
-    return {short: _defined(found[name].to_dict()) for short, name in METRICS.items()}
+        numbers.label[known], numbers.value[known], numbers.subject[known], metrics=tuple(names.values()),
+        n_boot=min(n_boot, 200), seed=seed,
+    )  # fmt: skip
+    return {short: plain_interval(found[name]) for short, name in names.items()}
 
 
-def _score_baselines(
-    folder: Path, covered: pd.DataFrame, asked: pd.DataFrame, n_boot: int, seed: int
-) -> dict[str, dict[str, Any]]:
-    frame = pd.read_parquet(folder / "baselines.parquet").set_index("row")
-    label = np.array([one[0] for one in asked["label"]], np.float64)
-    subjects = asked["subject_id"].to_numpy()
-    baselines = {
-        name: _risk_metrics(label, frame[name].reindex(asked["row"]).to_numpy(), subjects, n_boot, seed)
-        for name in frame.columns
-    }
-    differences: dict[str, Any] = dict.fromkeys(frame.columns)
-    if len(covered):
-        ours = np.array([value[0] for value in covered["value"]])
-        truth = np.array([one[0] for one in covered["label"]])
-        for name in frame.columns:
-            found = compare(
-                truth, ours, frame[name].reindex(covered["row"]).to_numpy(), covered["subject_id"].to_numpy(),
-                metrics=("auroc",), n_boot=n_boot, seed=seed,
-            )  # fmt: skip
-            differences[name] = _defined(found["auroc"].to_dict())
-    return {"baselines": baselines, "differences": differences}
+def _score_days(
+    numbers: Numbers, baselines: dict[str, FloatArray], prior: float, n_boot: int, seed: int
+) -> dict[str, Any]:
+    days = {policy: fill_by_policy(numbers, policy, prior) for policy in DAYS_POLICIES}
+    constant = {"train median": np.full(len(numbers.label), prior)}
+    named = {f"baseline {name}": made for name, made in (constant | baselines).items()}
+    found, differences = evaluate_days(
+        numbers.label, days | named, numbers.subject, pairs=[("exclude", name) for name in named],
+        n_boot=n_boot, seed=seed,
+    )  # fmt: skip
+    return _as_plain(found, differences, DAYS_POLICIES)
 
 
-def _score_days(table: pd.DataFrame, usable: NDArray[np.bool_], facts: dict[str, Any], n_boot: int, seed: int) -> Any:
-    imputed = [v if v is not None else facts["prior"][0] for v in table["value"]]
+def _as_plain(found: Any, differences: Any, policies: tuple[str, ...]) -> dict[str, Any]:
+    plain = {name: {m: plain_interval(one) for m, one in metrics.items()} for name, metrics in found.items()}
+    baselines = [name for name in plain if name not in policies]
+    short = {name: name.removeprefix("baseline ") for name in baselines}
     return {
-        "exclude": _days_metrics(table[usable], table["value"][usable].tolist(), n_boot, seed),
-        "impute_prior": _days_metrics(table, imputed, n_boot, seed),
+        "policies": {policy: plain[policy] for policy in policies},
+        "baselines": {short[name]: plain[name] for name in baselines},
+        "differences": {short[name]: plain_interval(differences["exclude", name]) for name in baselines},
     }
-
-
-def _days_metrics(table: pd.DataFrame, values: list[Any], n_boot: int, seed: int) -> dict[str, Any]:
-    """Return MAE, MSE, RMSE and R² over all visits, and the MAE averaged over patients."""
-    names = ("mae", "mse", "rmse", "r2", "mae_by_patient")
-    label = [np.asarray(one, float) for one in table["label"]]
-    error = [np.broadcast_to(np.asarray(v, float), y.shape) - y for v, y in zip(values, label, strict=True)]
-    if not error:
-        return dict.fromkeys(names)
-    subject = np.repeat(table["subject_id"].to_numpy(), [len(y) for y in label])
-    errors, truth = np.concatenate(error), np.concatenate(label)
-
-    def statistic(name: str, rows: NDArray[np.intp]) -> float:
-        e, y = errors[rows], truth[rows]
-        if name == "mae":
-            return float(np.abs(e).mean())
-        if name == "mae_by_patient":
-            return float(pd.Series(np.abs(e)).groupby(subject[rows]).mean().mean())
-        if name == "r2":
-            spread = float(((y - y.mean()) ** 2).sum())
-            return 1 - float((e**2).sum()) / spread if spread else float("nan")
-        return float((e**2).mean() ** (0.5 if name == "rmse" else 1))
-
-    return {
-        name: _defined(bootstrap(functools.partial(statistic, name), subject, n_boot=n_boot, seed=seed).to_dict())
-        for name in names
-    }
-
-
-def _defined(value: dict[str, Any]) -> dict[str, Any] | None:
-    return None if value["value"] is None else value

@@ -1,5 +1,6 @@
-"""What is asked, which label it is compared with, and the form of the answer."""
+"""What is asked, which label it is compared with, and the form of the answer: in words and as a JSON schema."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,9 +9,14 @@ from numpy.typing import NDArray
 
 from auscult.core.data.cohort import Cohort
 from auscult.core.errors import InputError
+from auscult.ehr_prompt.formatting import format_number
 
 TaskName = Literal["outcome", "los", "los_causal", "readmission", "multitask"]
 Horizon = Literal["discharge", "1month", "6months"]
+ReplyForm = Literal["text", "json", "yes_no", "digit"]
+
+FINAL = "FINAL ANSWER:"
+"""Marks the line that holds the answer after free text."""
 
 
 @dataclass(frozen=True)
@@ -93,3 +99,46 @@ def read_labels(cohort: Cohort, task: Task) -> list[NDArray[Any]]:
     if task.kind == "days" and found[0].ndim != 2:
         raise InputError("the label 'los_days' is given per stay, not per visit: choose another task")
     return found
+
+
+def describe_answer(task: Task, numbers: int | None, *, reasoning: bool, reply: ReplyForm) -> str:
+    """Return the sentence that says how to answer; ``numbers`` None stands for one number a visit."""
+    if reply == "yes_no":
+        return 'Reply with one word, "Yes" if you expect this to happen and "No" if you do not, and nothing else.'
+    if reply == "digit":
+        return "Reply with one digit from 0 (certainly not) to 9 (certainly), and nothing else."
+    several = numbers is None or numbers > 1
+    one = "a probability between 0 and 1" if task.kind == "probability" else "a number of days from 0 up"
+    what = one if not several else f"{numbers or 'as many'} numbers, each {one}"
+    what += ", one for each visit" if task.per_visit else ""
+    if reply == "json":
+        shape = "a list of numbers" if several else "a number"
+        keys = '"reasoning" (text) and "answer"' if reasoning else 'the key "answer"'
+        return f"Reply with one JSON object with {keys} ({shape}: {what}; null if you do not know)."
+    separated = ", separated by commas" if several else ""
+    if reasoning:
+        return f'End with a last line that starts with "{FINAL}" and holds {what}{separated}, and nothing else.'
+    return f"Reply with {what}{separated}, and nothing else: no words, no unit."
+
+
+def write_answer(values: Sequence[float], *, reasoning: bool, reply: ReplyForm) -> str:
+    """Return known values in the form that the prompt asks for."""
+    if reply == "yes_no":
+        return "Yes" if values[0] > 0.5 else "No"
+    if reply == "digit":
+        return str(round(9 * values[0]))
+    text = ", ".join(format_number(value) for value in values)
+    if reply == "json":
+        return f'{{"answer": {text if len(values) == 1 else f"[{text}]"}}}'
+    return f"{FINAL} {text}" if reasoning else text
+
+
+def answer_schema(numbers: int, *, reasoning: bool) -> dict[str, Any]:
+    """Return the JSON schema of an answer; bounds are left to our own check, as servers get them wrong."""
+    number: dict[str, Any] = {"type": "number"}
+    answer = number if numbers == 1 else {"type": "array", "items": number, "minItems": numbers, "maxItems": numbers}
+    properties: dict[str, Any] = {"reasoning": {"type": "string"}} if reasoning else {}
+    properties["answer"] = {"anyOf": [answer, {"type": "null"}]}
+    return {
+        "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False,
+    }  # fmt: skip

@@ -1,15 +1,36 @@
-"""Which visits a prompt shows, and the moment of prediction after which nothing may be known."""
+"""Steps, windows, and the moment of prediction after which nothing may be known."""
 
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from auscult.core.data.bins import Binning, last_steps
 from auscult.core.data.cohort import Cohort
 from auscult.core.errors import InputError
 
 Window = Literal["full", "first", "first24h", "first48h", "last", "last_before"]
 """The whole stay (retrospective); the first visit; visits of the first 24 or 48 hours after it; the last visit; the
 last ``last_k`` visits up to ``before_hours`` before the last one."""
+
+Bins = Literal["none", "12h", "days"]
+KEPT_DAYS = 7
+
+
+def coarsen(cohort: Cohort, bins: Bins) -> Cohort:
+    """Return a cohort with coarser steps.
+
+    ``12h``: bins of twelve hours from the start of the stay, numbers averaged, of a state the last one, as in
+    arXiv 2402.01713; with the window ``first48h``, its prompts about intensive care. ``days``: of each calendar day
+    the last value, the last seven days one by one and all before as one more step, as its authors did later (arXiv
+    2407.18525); this looks back from the end of the stay.
+    """
+    if bins == "none":
+        return cohort
+    if bins == "12h":
+        return Binning(hours=12, aggregate="mean").apply(cohort)
+    origin: Literal["midnight", "anchor"] = "anchor" if cohort.anchor is None else "midnight"
+    days = Binning(hours=24, origin=origin, aggregate="last", pre_anchor="keep").apply(cohort)
+    return last_steps(days, KEPT_DAYS, fold_earlier=True)
 
 
 class Case(NamedTuple):

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 from importlib import resources
 from typing import Any
 
@@ -13,6 +14,17 @@ VERSION = "v1"
 def render(name: str, **slots: Any) -> str:
     """Return one template with its slots filled; a slot that is missing is an error, as is nothing else."""
     return _template(name).render(**slots).rstrip("\n")
+
+
+@functools.cache
+def patient_form(sex: bool, age: bool, detail: bool) -> str:
+    """Return the template of the patient's part as a %-format of its slots, which is filled far faster.
+
+    The arguments say which of the slots will hold text.
+    """
+    held = {"sex": sex, "age": age, "count": True, "times": True, "detail": detail}
+    text = render("patient", **{name: f"\0{name}\0" if filled else "" for name, filled in held.items()})
+    return re.sub(r"\0(\w+)\0", r"%(\1)s", text.replace("%", "%%"))
 
 
 @functools.cache

@@ -1,0 +1,122 @@
+import json
+
+import pytest
+
+from auscult.core.errors import InputError
+from auscult.core.testing import assert_one_sentence, assert_self_contained, run_command
+from auscult.core.testing.server import ScriptedServer
+from auscult.ehr_prompt.ablation import compare_runs, read_grid
+from auscult.ehr_prompt.jobs import ablate
+
+GRID = """
+base:
+  backend: openai
+  model: m
+  base_url: {url}
+  prompt: {{window: first}}
+grid:
+  layout: [string, list]
+  missing: [nan, median_locf]
+"""
+
+
+def fixed(body, number):
+    """Answer by the layout: where lists are shown, a little higher for women; else one number for all."""
+    text = body["messages"][-1]["content"].split("The patient in question:")[1]
+    return "0.6" if ": [" in text and "female" in text else "0.4"
+
+
+@pytest.fixture(scope="module")
+def ablation(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ablation")
+    with ScriptedServer(fixed) as server:
+        (folder / "grid.yaml").write_text(GRID.format(url=server.base_url))
+        first = ablate(folder / "grid.yaml", folder / "out", {})
+        asked = len(server.bodies)
+        second = ablate(folder / "grid.yaml", folder / "out", {})
+        assert len(server.bodies) == asked
+    assert first == second
+    return folder, first
+
+
+def test_every_combination_is_run_and_compared_with_the_first(ablation):
+    _, result = ablation
+    names = list(result["conditions"])
+    assert names == [
+        f"layout={layout}, missing={missing}" for layout in ("string", "list") for missing in ("nan", "median_locf")
+    ]
+    rows = result["conditions"]
+    assert rows[names[0]]["difference"] is None
+    assert rows[names[1]]["difference"] == {"value": 0.0, "ci": [0.0, 0.0]}
+    assert rows[names[2]]["auroc"]["value"] - rows[names[0]]["auroc"]["value"] == pytest.approx(
+        rows[names[2]]["difference"]["value"]
+    )
+    assert rows[names[2]]["difference"]["ci"][0] < rows[names[2]]["difference"]["ci"][1]
+    json.dumps(result, allow_nan=False)
+
+
+def test_there_is_one_table_and_one_plot(ablation):
+    folder, result = ablation
+    page = (folder / "out/report.html").read_text("utf-8")
+    assert_self_contained(page)
+    assert page.count("<table") == 1
+    assert page.count("<svg") == 1
+    lines = (folder / "out/table.csv").read_text("utf-8").splitlines()
+    assert lines[0].startswith("layout,missing,n,coverage,auroc,auroc low,auroc high,")
+    assert len(lines) == 5
+    assert len({line.count(",") for line in lines}) == 1
+    noted = json.loads((folder / "out/conditions.json").read_text())
+    assert list(noted) == list(result["conditions"])
+    assert all((folder / "out" / name / "manifest.json").exists() for name in noted.values())
+
+
+def test_windows_are_paired_by_stay(tmp_path):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("base: {prompt: {ranges: corrected}}\ngrid: {window: [first, last]}\n")
+    rows = ablate(grid, tmp_path / "out", {})["conditions"]
+    assert rows["window=last"]["difference"]["value"] == pytest.approx(0.02, abs=0.02)
+    assert rows["window=last"]["difference"]["ci"][0] > -0.01
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ({"grid": {"layuot": ["string"]}}, "layout"),
+        ({"grid": {}}, "varies nothing"),
+        ({"grid": {"layout": []}}, "one at least"),
+        ({"grid": {"units": [True, True]}}, "each value once"),
+        ({"grid": {"layout": ["strin"]}}, "layout"),
+        ({"base": {"dta": "tjh"}, "grid": {"units": [True]}}, "data"),
+        ({"bse": {}, "grid": {"units": [True]}}, "base"),
+    ],
+)
+def test_a_wrong_grid_is_one_sentence(content, word):
+    with pytest.raises(InputError, match=word):
+        read_grid(content)
+
+
+def test_the_command_counts_and_refuses(tmp_path):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("grid: {window: [first, last], ranges: [paper, corrected]}\n")
+    dry = run_command("-m", "auscult.ehr_prompt", "ablate", grid, "--out", tmp_path / "out", "--dry-run")
+    assert dry.returncode == 0, dry
+    assert "868 prompts" in dry.stdout
+    assert not (tmp_path / "out").exists()
+    grid.write_text("grid: {windw: [first]}\n")
+    assert_one_sentence(
+        run_command("-m", "auscult.ehr_prompt", "ablate", grid, "--out", tmp_path / "out"), "windw", "window"
+    )
+
+
+def test_runs_about_different_things_are_not_compared(ablation, tmp_path):
+    folder, _ = ablation
+    grid = tmp_path / "grid.yaml"
+    with ScriptedServer(lambda body, number: "3") as server:
+        grid.write_text(
+            f"base: {{backend: openai, model: m, base_url: '{server.base_url}'}}\ngrid: {{task: [los_causal]}}\n"
+        )
+        ablate(grid, tmp_path / "out", {"concurrency": 8})
+    one = next(path for path in (tmp_path / "out").iterdir() if path.is_dir())
+    other = next(path for path in (folder / "out").iterdir() if path.is_dir())
+    with pytest.raises(InputError, match="like with like"):
+        compare_runs({"a": one, "b": other})
