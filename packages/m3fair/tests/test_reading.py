@@ -319,3 +319,43 @@ def test_scores_must_be_finite(column):
 def test_weights_must_be_finite_and_not_negative(column):
     with pytest.raises(InputError, match=r"'w' has the weight .* \(1 such\)"):
         to_weights(pa.array(column), "w")
+
+
+@pytest.mark.parametrize("name", ["rows.arrow", "rows.feather", "rows.jsonl", "rows.ndjson.gz"])
+def test_arrow_and_json_lines_hold_their_own_types(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 400)
+    frame = pd.DataFrame({"sex": ["F", "M", None, "F"] * 25, "y": [0, 1, 1, 0] * 25, "other": [1.5] * 100})
+    path = tmp_path / name
+    if "json" in name:
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        table = pa.Table.from_pandas(frame)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=30)
+    blocks = list(reading.read_blocks([path], ["y", "sex"]))
+    assert len(blocks) > 1
+    assert [value for block in blocks for value in block["y"].to_pylist()] == frame["y"].tolist()
+    expected = [None if pd.isna(value) else value for value in frame["sex"]]
+    assert [value for block in blocks for value in block["sex"].to_pylist()] == expected
+    assert reading.column_names(path) == ["sex", "y", "other"]
+    with pytest.raises(InputError, match="has no column 'race'"):
+        list(reading.read_blocks([path], ["race"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b"", "is empty: it needs rows"),
+        ("a.jsonl", b'{"y": 1}\n{"y"', "cannot be read"),
+        ("a.jsonl", b'{"y": "\xff"}\n', "is not UTF-8: byte 0xff in line 1"),
+        ("a.arrow", b"no arrow", "cannot be read"),
+        ("a.arrow", b"", "cannot be read"),
+        ("a.arrow.gz", b"", "unknown format"),
+    ],
+)
+def test_arrow_and_json_lines_that_cannot_be_read(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        list(reading.read_blocks([path], ["y"]))
+    assert "\n" not in str(caught.value)

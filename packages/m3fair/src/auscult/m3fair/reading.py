@@ -1,4 +1,4 @@
-"""Columns of CSV and parquet files, block by block, with sentences for what is wrong with a file.
+"""Columns of CSV, parquet, Arrow and JSON lines files, block by block, with sentences for what is wrong with a file.
 
 CSV fields stay text, so that groups are the values as they stand in the file; only an empty field is missing.
 Text is never evaluated.
@@ -23,15 +23,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from auscult.core.errors import InputError
-from auscult.m3fair.table import LARGEST_WEIGHT
+from auscult.m3fair.engine import LARGEST_WEIGHT
 
 BLOCK_BYTES = 1 << 24
 BLOCK_ROWS = 1 << 20
 _OPEN: dict[str, Callable[[Path], IO[bytes]]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}  # type: ignore[dict-item]
 _DELIMITER = {".csv": ",", ".tsv": "\t"}
+_KIND = {
+    ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".jsonl": "json",
+    ".ndjson": "json",
+}  # fmt: skip
 _BRACKETED = re.compile(r"\[\s*([^\s,\[\]]+)(?:(?:\s*,\s*|\s+)([^\s,\[\]]+))?\s*\]")
 
 
@@ -64,7 +70,7 @@ def read_blocks(files: Sequence[Path], columns: Sequence[str]) -> Iterator[dict[
     Parameters
     ----------
     files
-        ``.csv`` or ``.tsv`` (also ``.gz``, ``.xz``, ``.bz2``), ``.parquet``.
+        ``.csv``, ``.tsv`` or ``.jsonl`` (also ``.gz``, ``.xz``, ``.bz2``), ``.parquet``, ``.arrow`` or ``.feather``.
     columns
         The columns to read; duplicates are read once.
 
@@ -76,12 +82,14 @@ def read_blocks(files: Sequence[Path], columns: Sequence[str]) -> Iterator[dict[
     """
     names = list(dict.fromkeys(columns))
     for path in files:
-        delimiter, opener = _format(path)
+        kind, opener = _format(path)
         with _explained(path):
-            if delimiter is None:
-                yield from _read_parquet(path, names)
+            if kind in _BINARY:
+                yield from _BINARY[kind](path, names)
+            elif kind == "json":
+                yield from _read_json(path, names, opener)
             else:
-                yield from _read_csv(path, names, delimiter, opener)
+                yield from _read_csv(path, names, kind, opener)
 
 
 def read_frame(files: Sequence[Path], *, text: Sequence[str] = ()) -> Any:
@@ -112,12 +120,18 @@ def read_frame(files: Sequence[Path], *, text: Sequence[str] = ()) -> Any:
 
 def column_names(path: Path) -> list[str]:
     """Return the column names of a file in one of the formats of :func:`read_blocks`."""
-    delimiter, opener = _format(path)
+    kind, opener = _format(path)
     with _explained(path):
-        if delimiter is not None:
-            return _header(path, delimiter, opener)
-        with pq.ParquetFile(path) as file:
-            return list(file.schema_arrow.names)
+        if kind == "parquet":
+            with pq.ParquetFile(path) as file:
+                return list(file.schema_arrow.names)
+        if kind == "arrow":
+            with pa.OSFile(str(path)) as source:
+                return list(pa.ipc.open_file(source).schema.names)
+        if kind == "json":
+            with opener(path) as file, _open_json(path, file, opener) as reader:
+                return list(reader.schema.names)
+        return _header(path, kind, opener)
 
 
 def to_numbers(column: Any, name: str) -> npt.NDArray[np.float64]:
@@ -210,16 +224,18 @@ def _open_plain(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _format(path: Path) -> tuple[str | None, Callable[[Path], IO[bytes]]]:
-    """Return the delimiter of a text file, None for parquet, and what opens it."""
+def _format(path: Path) -> tuple[str, Callable[[Path], IO[bytes]]]:
+    """Return the delimiter of a text file or the kind of another, and what opens it."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = suffixes.pop() if suffixes and suffixes[-1] in _OPEN else ""
-    kind = suffixes[-1] if suffixes else ""
-    if kind in _DELIMITER:
-        return _DELIMITER[kind], _OPEN.get(packed, _open_plain)
-    if kind in (".parquet", ".pq") and not packed:
-        return None, _open_plain
-    raise InputError(f"{str(path)!r} has an unknown format: name it .csv, .tsv (also .gz, .xz, .bz2) or .parquet")
+    suffix = suffixes[-1] if suffixes else ""
+    kind = _DELIMITER.get(suffix) or _KIND.get(suffix)
+    if kind is None or (packed and kind in _BINARY):
+        raise InputError(
+            f"{str(path)!r} has an unknown format: "
+            "name it .csv, .tsv or .jsonl (also .gz, .xz, .bz2), .parquet or .arrow"
+        )
+    return kind, _OPEN.get(packed, _open_plain)
 
 
 @contextmanager
@@ -298,6 +314,41 @@ def _read_parquet(path: Path, columns: list[str]) -> Iterator[dict[str, pa.Chunk
         _check_columns(path, file.schema_arrow.names, columns)
         for batch in file.iter_batches(BLOCK_ROWS, columns=columns):
             yield {name: pa.chunked_array([batch.column(name)]) for name in columns}
+
+
+def _read_arrow(path: Path, columns: list[str]) -> Iterator[dict[str, pa.ChunkedArray]]:
+    with pa.OSFile(str(path)) as source:
+        reader = pa.ipc.open_file(source)
+        _check_columns(path, reader.schema.names, columns)
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            yield {name: pa.chunked_array([batch.column(name)]) for name in columns}
+
+
+_BINARY = {"parquet": _read_parquet, "arrow": _read_arrow}
+
+
+def _open_json(path: Path, file: IO[bytes], opener: Callable[[Path], IO[bytes]]) -> Any:
+    try:
+        return pyarrow.json.open_json(_Utf8(file), read_options=pyarrow.json.ReadOptions(block_size=BLOCK_BYTES))
+    except UnicodeDecodeError:
+        raise _not_utf8(path, opener) from None
+    except pa.ArrowInvalid as error:
+        if "Empty JSON" in str(error):
+            raise InputError(f"{str(path)!r} is empty: it needs rows") from None
+        raise
+
+
+def _read_json(
+    path: Path, columns: list[str], opener: Callable[[Path], IO[bytes]]
+) -> Iterator[dict[str, pa.ChunkedArray]]:
+    with opener(path) as file, _open_json(path, file, opener) as reader:
+        _check_columns(path, reader.schema.names, columns)
+        try:
+            for batch in reader:
+                yield {name: pa.chunked_array([batch.column(name)]) for name in columns}
+        except UnicodeDecodeError:
+            raise _not_utf8(path, opener) from None
 
 
 def _check_columns(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from auscult.core.errors import InputError
 from auscult.m3fair.attributes import Attribute, Cut, as_attributes
 from auscult.m3fair.coding import (
     CodedColumns,
+    as_frame,
     code_columns,
     get_column,
     in_type_of,
@@ -185,7 +186,7 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
             values, or of dates, is refused.
         """
         check_is_fitted(self, "fitted_")
-        native = nw.from_native(frame)
+        native = as_frame(frame)
         if not isinstance(native, nw.LazyFrame):
             prior = None if weight is None else get_column(frame, weight)
             computed = self.compute_weights(frame, get_column(frame, label), sample_weight=prior)

@@ -31,11 +31,10 @@ from auscult.m3fair.coding import (
     sort_values,
 )
 from auscult.m3fair.distinct import clean_value
+from auscult.m3fair.engine import LARGEST_WEIGHT, count_lazily
 
 _STATISTICS = ("count", "weight", "weight_squared")
 _SCHEMA = 1
-LARGEST_WEIGHT = 1e150
-"""The square of a larger weight, summed, would leave the range of float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +95,11 @@ class CountTable:
         if not isinstance(data, Mapping):
             frame = as_frame(data)
             if isinstance(frame, nw.LazyFrame):
-                return cls._count_lazy(frame, by, weight)
+                if weight is not None and not isinstance(weight, str):
+                    raise InputError("a lazy frame takes its weights from one of its columns: name it")
+                coded, count, sums = count_lazily(frame, by, weight)
+                cells = np.column_stack([np.asarray(codes, dtype=np.intp) for codes in coded.codes])
+                return _canonical(tuple(by), coded.values, cells, count, *sums)
         weights = None
         if weight is not None:
             weights = check_weights(get_column(data, weight) if isinstance(weight, str) else weight)
@@ -326,38 +329,6 @@ class CountTable:
             position = {value: i for i, value in enumerate(values[k])}
             codes[:, k] = [position[value] for value in column]
         return _canonical(tuple(names), values, codes, count.astype(np.int64), weight, squared)
-
-    @classmethod
-    def _count_lazy(cls, frame: Any, by: Sequence[str], weight: str | npt.ArrayLike | None) -> "CountTable":
-        if weight is not None and not isinstance(weight, str):
-            raise InputError("a lazy frame takes its weights from one of its columns: name it")
-        schema = frame.collect_schema()
-        absent = [name for name in (*by, *([weight] if weight else [])) if name not in schema.names()]
-        if absent:
-            raise InputError(f"there is no column {absent[0]!r}; there are {', '.join(map(repr, schema.names()))}")
-        if weight is not None and not (schema[weight].is_numeric() or schema[weight] == nw.Boolean):
-            raise InputError(f"the weights in column {weight!r} are {schema[weight]}: give numbers")
-        keys = {f"key{i}": nw.col(name) for i, name in enumerate(by)}
-        measures = [nw.len().alias("count")]
-        if weight is not None:
-            v = nw.col("v")
-            bad = v.is_null() | v.is_nan() | (v < 0) | (v > LARGEST_WEIGHT)
-            measures += [
-                v.sum().alias("weight"),
-                (v * v).sum().alias("weight_squared"),
-                bad.sum().alias("bad"),
-            ]
-            keys["v"] = nw.col(weight).cast(nw.Float64)
-        counted = frame.select(**keys).group_by([f"key{i}" for i in range(len(by))]).agg(*measures).collect("pyarrow")
-        if weight is not None and sum(counted.get_column("bad").to_list()):
-            raise InputError(f"the weights in column {weight!r} must be numbers from 0 to {LARGEST_WEIGHT:g}")
-        coded = code_columns(counted.to_native(), [f"key{i}" for i in range(len(by))])
-        cells = np.column_stack([np.asarray(codes, dtype=np.intp) for codes in coded.codes])
-        count = counted.get_column("count").to_numpy().astype(np.int64)
-        sums = [count.astype(float)] * 2
-        if weight is not None:
-            sums = [counted.get_column(name).to_numpy() for name in _STATISTICS[1:]]
-        return _canonical(tuple(by), coded.values, cells, count, *sums)
 
 
 def check_weights(weights: Any) -> npt.NDArray[np.float64]:
