@@ -1,7 +1,6 @@
 """The commands merge, report, mitigate and the limits of measure, on files."""
 
 import json
-import sys
 
 import joblib
 import numpy as np
@@ -11,24 +10,17 @@ import pytest
 from auscult.core.errors import InputError
 from auscult.core.testing import assert_self_contained
 from auscult.m3fair import CountTable
-from auscult.m3fair.cli import main
 from auscult.m3fair.jobs import Limit
+from auscult.m3fair.metrics import DISPARITIES, RATES
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(m3fair):
     """Run the command in the temporary folder; return its exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["m3fair", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as ending:
-            code = ending.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        done = m3fair(*arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return call
 
@@ -162,3 +154,131 @@ def test_mitigate_names_a_column_that_the_test_rows_lack(run, stays):
     )
     assert code == 2
     assert "'lactate'" in err
+
+
+def test_parts_are_weighed_by_the_counts_of_all_of_them(run, stays, tmp_path):
+    """Count each part, merge, weigh each part: the weights of one run over all rows."""
+    options = ["--label", "died", "--sensitive", "sex=F", "--sensitive", "unit", "--mode", "intersection"]
+    parts = ["part1.csv", "part2.csv"]
+    for name, part in zip(parts, (stays[:400], stays[400:]), strict=True):
+        part.to_csv(name, index=False)
+        assert run("weights", name, *options, "--out", "alone.parquet", "--table", f"{name}.json")[0] == 0
+    assert run("merge", *(f"{name}.json" for name in parts), "--out", "all.json")[0] == 0
+    for name in parts:
+        assert run("weights", name, *options, "--fit-on", "all.json", "--out", f"{name}.parquet")[0] == 0
+    assert run("weights", "all.csv", *options, "--out", "whole.parquet")[0] == 0
+    merged = pd.concat([pd.read_parquet(f"{name}.parquet") for name in parts], ignore_index=True)
+    pd.testing.assert_frame_equal(merged, pd.read_parquet("whole.parquet"))
+    code, _, err = run("weights", "all.csv", *options[:4], "--fit-on", "all.json", "--out", "no.parquet")
+    assert code == 2
+    assert "counts ['sex', 'unit', 'died'], not ['sex', 'died']" in err
+
+
+def test_numbers_are_cut_by_edges(run, stays):
+    """As if the file held the names of the bins; the reference is the bin that holds the number."""
+    cut = stays.assign(lactate=np.select([stays["lactate"] <= 1.5, stays["lactate"] <= 3], ["low", "mid"], "high"))
+    cut.to_csv("cut.csv", index=False)
+    common = ["--label", "died", "--sensitive", "sex=F", "--mode", "intersection", "--out"]
+    bins = ["--bins", "lactate=1.5,3"]
+    assert run("weights", "all.csv", *common, "a.parquet", "--sensitive", "lactate=2", *bins)[0] == 0
+    assert run("weights", "cut.csv", *common, "b.parquet", "--sensitive", "lactate=mid")[0] == 0
+    pd.testing.assert_frame_equal(pd.read_parquet("a.parquet"), pd.read_parquet("b.parquet"))
+    audit = ["--label", "died", "--pred", "predicted", "--json", "--sensitive"]
+    ours = json.loads(run("measure", "all.csv", *audit, "lactate=2", *bins)[1])
+    named = json.loads(run("measure", "cut.csv", *audit, "lactate=mid")[1])
+    assert {item["reference"] for item in ours["disparities"]} == {"1.5 to 3"}
+    names = {"above 3": "high", "up to 1.5": "low", "everyone else": "everyone else"}
+    values = [
+        {(names.get(item["group"], item["group"]), item["metric"]): item["value"] for item in found["disparities"]}
+        for found in (ours, named)
+    ]
+    assert values[0] == values[1]
+
+
+def test_a_threshold_takes_the_place_of_decisions(run, stays):
+    stays.assign(predicted=(stays["lactate"] >= 2.5).astype(int)).to_csv("decided.csv", index=False)
+    options = ["--label", "died", "--score", "lactate", "--sensitive", "sex=F", "--json"]
+    decided = json.loads(run("measure", "decided.csv", *options, "--pred", "predicted")[1])
+    code, out, err = run("measure", "all.csv", *options, "--threshold", "2.5")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found.pop("decision") == "lactate >= 2.5"
+    assert decided.pop("decision") == "predicted"
+    assert found == decided
+
+
+def test_metrics_are_chosen_and_limits_bring_theirs_along(run, stays):
+    options = ["--label", "died", "--pred", "predicted", "--sensitive", "sex=F"]
+    everything = json.loads(run("measure", "all.csv", *options, "--metrics", "all", "--json")[1])
+    assert {item["metric"] for item in everything["disparities"]} == set(DISPARITIES)
+    assert set(RATES) < set(everything["overall"])
+    few = json.loads(run("measure", "all.csv", *options, "--metrics", "f1, di", "--json")[1])
+    assert {item["metric"] for item in few["disparities"]} == {"disparate_impact"}
+    assert set(few["overall"]) == {"group", "n", "weight", "ci", "f1"}
+    code, _, err = run("measure", "all.csv", *options, "--metrics", "di", "--fail-on", "base_rate_difference>0.01")
+    assert (code, "base_rate_difference is" in err) == (1, True)
+
+
+def test_the_section_of_a_model_card(run, stays, tmp_path):
+    common = ["--label", "died", "--sensitive", "sex=F"]
+    options = ["--pred", "predicted", "--out", "a.csv", "--card", "audit.md"]
+    assert run("report", "all.csv", *common, *options)[0] == 0
+    card = (tmp_path / "audit.md").read_text("utf-8")
+    assert "Audited on: all.csv, 600 rows; intervals at 95%" in card
+    assert "Training weights" not in card
+    assert set(pd.read_csv("a.csv")["metric"]) == {
+        "statistical_parity_difference", "disparate_impact", "equal_opportunity_difference", "average_odds_difference",
+    }  # fmt: skip
+    stays.to_csv("test.csv", index=False)
+    options = ["--test", "test.csv", "--out", "m.joblib", "--card", "model.md", "--sensitive", "lactate=2"]
+    assert run("mitigate", "all.csv", *common, *options, "--bins", "lactate=3")[0] == 0
+    card = (tmp_path / "model.md").read_text("utf-8")
+    assert "Training weights: mode level with levels sex 1, lactate 2, " in card
+    assert "lactate: above 3 against up to 3" in card
+
+
+@pytest.mark.parametrize(
+    ("mode", "option", "other"),
+    [("lattice", ["--lattice-order", "2"], "intersection"), ("geometric", ["--importance", "unit=0"], None)],
+)
+def test_modes_have_their_options(run, stays, mode, option, other):
+    options = ["--label", "died", "--sensitive", "sex=F", "--out"]
+    both = ["--sensitive", "unit"]
+    assert run("weights", "all.csv", *options, "a.parquet", *both, "--mode", mode, *option)[0] == 0
+    alone = [*both, "--mode", other] if other else []
+    assert run("weights", "all.csv", *options, "b.parquet", *alone)[0] == 0
+    found, expected = (pd.read_parquet(name)["weight"] for name in ("a.parquet", "b.parquet"))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["weights", "--bins", "lactate=low"], "'lactate=low' is no cut"),
+        (["weights", "--bins", "lactate=2"], "no --sensitive attribute"),
+        (["weights", "--bins", "sex=2"], "the reference 'F' of 'sex', which has bins, is no number"),
+        (["weights", "--sensitive", "unit", "--bins", "unit=2"], "'medical'"),
+        (["weights", "--sensitive", "lactate", "--bins", "lactate=3,2"], "must be finite and increase"),
+        (["weights", "--mode", "geometric", "--importance", "sex"], "write NAME=POWER"),
+        (["weights", "--mode", "geometric", "--importance", "unit=1"], "name an attribute"),
+        (["weights", "--mode", "lattice", "--lattice-order", "2"], "to the 1 attributes"),
+        (["weights", "--fit-on", "all.csv"], "not a count table"),
+        (["measure", "--threshold", "2"], "the audit needs decisions"),
+        (["measure"], "the audit needs decisions"),
+        (["measure", "--pred", "predicted", "--score", "lactate", "--threshold", "2"], "the audit needs decisions"),
+        (["measure", "--score", "lactate", "--threshold", "nan"], "give a number"),
+        (["measure", "--pred", "predicted", "--metrics", "spd,nice"], "'nice', which is unknown"),
+        (["report", "--pred", "predicted", "--out", "a.md", "--card", "a.md"], "is also --out"),
+        (["report", "--pred", "predicted", "--out", "a.md", "--card", "a.txt"], "must end in .md"),
+        (["report", "--pred", "predicted", "--out", "all.csv"], "is also read"),
+    ],
+)
+def test_options_that_cannot_be_used(run, stays, tmp_path, options, words):
+    command, *rest = options
+    before = sorted(path.name for path in tmp_path.iterdir())
+    out = ["--out", "w.parquet"] if command == "weights" else []
+    code, out, err = run(command, "all.csv", "--label", "died", "--sensitive", "sex=F", *out, *rest)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -9,43 +9,44 @@ import typer
 
 from auscult.core import cli
 from auscult.core.errors import InputError
+from auscult.core.files import replace_atomically
 from auscult.m3fair._version import __version__
+from auscult.m3fair.options import (
+    Bins,
+    Card,
+    Ci,
+    Cluster,
+    Confidence,
+    FailOn,
+    Files,
+    Importance,
+    Json,
+    Label,
+    LatticeOrder,
+    Metrics,
+    MinGroup,
+    Mode,
+    NBoot,
+    Order,
+    Positive,
+    Pred,
+    Score,
+    Seed,
+    Sensitive,
+    Smoothing,
+    Threshold,
+    Weight,
+)
 
 if TYPE_CHECKING:
     from auscult.m3fair.results import DisparityReport
+    from auscult.m3fair.reweigher import Reweigher
 
 app = cli.command(
     "m3fair",
     __version__,
     "Reweight training data over several sensitive attributes, and audit decisions by group.",
 )
-
-Files = Annotated[list[str], typer.Argument(help="CSV, TSV or parquet files, or patterns.", metavar="FILE...")]
-Label = Annotated[str, typer.Option("--label", help="Column with the label (two values).")]
-Pred = Annotated[str, typer.Option("--pred", help="Column with the decision (the label's values).")]
-Score = Annotated[str | None, typer.Option("--score", help="Column with scores, or '[p0, p1]': adds the AUROC.")]
-Sensitive = Annotated[
-    list[str],
-    typer.Option(
-        "--sensitive",
-        metavar="NAME[=VALUE[:LEVEL]]",
-        help="Sensitive attribute: column, reference value, level. Repeat for several.",
-    ),
-]
-Positive = Annotated[str | None, typer.Option("--positive", help="The label's positive value.")]
-Weight = Annotated[str | None, typer.Option("--weight", help="Column with prior weights.")]
-Mode = Annotated[str, typer.Option("--mode", help="level, intersection, sequential, marginal, lattice or geometric.")]
-Smoothing = Annotated[float, typer.Option("--smoothing", help="Shrink small groups with this prior strength.")]
-Order = Annotated[int, typer.Option("--order", min=1, help="Groups of up to this many attributes.")]
-Confidence = Annotated[float, typer.Option("--confidence", help="Coverage of the intervals.")]
-MinGroup = Annotated[int, typer.Option("--min-group", min=0, help="Warn about smaller groups.")]
-Ci = Annotated[str, typer.Option("--ci", help="Intervals: closed or bootstrap.")]
-NBoot = Annotated[int, typer.Option("--n-boot", min=1, help="Resamples of --ci bootstrap.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the resamples.")]
-Cluster = Annotated[
-    str | None, typer.Option("--cluster", help="Column with the person: resample persons, not rows (--ci bootstrap).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 
 
 @app.command()
@@ -55,25 +56,43 @@ def weights(
     sensitive: Sensitive,
     out: Annotated[Path, typer.Option("--out", help="Where the weights go: .parquet or .csv, column 'weight'.")],
     mode: Mode = "level",
+    lattice_order: LatticeOrder = 1,
+    importance: Importance = None,
     smoothing: Smoothing = 0.0,
+    bins: Bins = None,
     positive: Positive = None,
     weight: Weight = None,
     table: Annotated[Path | None, typer.Option("--table", help="Also write the counts (.json or .parquet).")] = None,
+    fit_on: Annotated[
+        Path | None, typer.Option("--fit-on", help="Fit on these counts (of all parts, merged) instead of these files.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write one weight a row that makes the label independent of the attributes."""
     from auscult.m3fair import jobs, reading
 
-    parsed = [jobs.parse_sensitive(text) for text in sensitive]
+    parsed, powers = jobs.parse_attributes(sensitive, bins), jobs.parse_importance(importance)
     _check_suffix(out, (".parquet", ".csv"), "--out")
     if table is not None:
         _check_suffix(table, (".json", ".parquet"), "--table")
     paths = reading.find_files(files)
-    _check_places({"--out": out, "--table": table}, paths)
+    counts = None if fit_on is None else reading.find_files([str(fit_on)])[0]
+    _check_places({"--out": out, "--table": table}, [*paths, *([counts] if counts else [])])
     (reweigher, counted), notes = _noting_warnings(
-        lambda: jobs.fit_files(paths, label, parsed, positive=positive, weight=weight, mode=mode, smoothing=smoothing)
+        lambda: jobs.fit_files(
+            paths,
+            label,
+            parsed,
+            positive=positive,
+            weight=weight,
+            fit_on=counts,
+            mode=mode,
+            order=lattice_order,
+            importance=powers,
+            smoothing=smoothing,
+        )
     )
-    jobs.write_weights(out, paths, label, [attribute.name for attribute in parsed], weight, reweigher)
+    jobs.write_weights(out, paths, label, parsed, weight, reweigher)
     if table is not None:
         jobs.write_table(counted, table)
     found = reweigher.diagnostics_
@@ -95,21 +114,21 @@ def measure(
     files: Files,
     label: Label,
     sensitive: Sensitive,
-    pred: Pred,
+    pred: Pred = None,
     score: Score = None,
+    threshold: Threshold = None,
+    bins: Bins = None,
     weight: Weight = None,
     positive: Positive = None,
     order: Order = 2,
+    metrics: Metrics = None,
     confidence: Confidence = 0.95,
     min_group: MinGroup = 10,
     ci: Ci = "closed",
     n_boot: NBoot = 1000,
     seed: Seed = 0,
     cluster: Cluster = None,
-    fail_on: Annotated[
-        list[str] | None,
-        typer.Option("--fail-on", metavar="METRIC>LIMIT", help="End with code 1 beyond it: 'spd>0.1', 'di<0.8'."),
-    ] = None,
+    fail_on: FailOn = None,
     as_json: Json = False,
 ) -> None:
     """Audit decisions: rates of every group, and each group against the reference."""
@@ -117,9 +136,9 @@ def measure(
 
     limits = [jobs.Limit.parse(text) for text in fail_on or ()]
     report = jobs.audit_files(
-        reading.find_files(files), label, pred, [jobs.parse_sensitive(text) for text in sensitive], score=score,
-        weight=weight, positive=positive, order=order, confidence=confidence, min_group=min_group,
-        ci=ci, n_boot=n_boot, seed=seed, cluster=cluster,
+        reading.find_files(files), label, pred, jobs.parse_attributes(sensitive, bins), score=score,
+        threshold=threshold, weight=weight, positive=positive, order=order, confidence=confidence,
+        min_group=min_group, ci=ci, n_boot=n_boot, seed=seed, cluster=cluster, **jobs.parse_metrics(metrics, limits),
     )  # fmt: skip
     if as_json:
         cli.print_json(report.to_dict())
@@ -139,35 +158,45 @@ def report(
     files: Files,
     label: Label,
     sensitive: Sensitive,
-    pred: Pred,
-    out: Annotated[Path, typer.Option("--out", help="Where the report goes: .html, .md or .json.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the report goes: .html, .md, .json or .csv (disparities).")],
+    pred: Pred = None,
     score: Score = None,
+    threshold: Threshold = None,
+    bins: Bins = None,
     weight: Weight = None,
     positive: Positive = None,
     order: Order = 2,
+    metrics: Metrics = None,
     confidence: Confidence = 0.95,
     min_group: MinGroup = 10,
     ci: Ci = "closed",
     n_boot: NBoot = 1000,
     seed: Seed = 0,
     cluster: Cluster = None,
+    card: Card = None,
 ) -> None:
-    """Write the audit of decisions as a page, as Markdown or as JSON."""
+    """Write the audit of decisions as a page, as Markdown, JSON or CSV, and for a model card."""
     from auscult.m3fair import jobs, reading
 
-    _check_suffix(out, (".html", ".md", ".json"), "--out")
     paths = reading.find_files(files)
+    _check_suffix(out, (".html", ".md", ".json", ".csv"), "--out")
+    _check_card(card)
+    _check_places({"--out": out, "--card": card}, paths)
     found = jobs.audit_files(
-        paths, label, pred, [jobs.parse_sensitive(text) for text in sensitive], score=score, weight=weight,
+        paths, label, pred, jobs.parse_attributes(sensitive, bins), score=score, threshold=threshold, weight=weight,
         positive=positive, order=order, confidence=confidence, min_group=min_group,
-        ci=ci, n_boot=n_boot, seed=seed, cluster=cluster,
+        ci=ci, n_boot=n_boot, seed=seed, cluster=cluster, **jobs.parse_metrics(metrics),
     )  # fmt: skip
+    names = ", ".join(path.name for path in paths)
     if out.suffix == ".html":
-        found.to_html(out, subtitle=", ".join(path.name for path in paths))
+        found.to_html(out, subtitle=names)
     elif out.suffix == ".md":
         found.to_markdown(out)
+    elif out.suffix == ".csv":
+        replace_atomically(out, lambda partial: found.disparities.to_csv(partial, index=False))
     else:
         found.to_json(out)
+    _write_card(card, found, names)
     typer.echo(str(out))
 
 
@@ -195,9 +224,13 @@ def mitigate(
     positive: Positive = None,
     weight: Weight = None,
     mode: Mode = "level",
+    lattice_order: LatticeOrder = 1,
+    importance: Importance = None,
     smoothing: Smoothing = 0.0,
+    bins: Bins = None,
     estimator: Annotated[str, typer.Option("--estimator", help="logistic, hgb or module:Class.")] = "logistic",
     report: Annotated[Path | None, typer.Option("--report", help="Also write a page, before and after.")] = None,
+    card: Card = None,
     order: Order = 2,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the estimator.")] = 0,
     as_json: Json = False,
@@ -208,13 +241,16 @@ def mitigate(
     _check_suffix(out, (".joblib",), "--out")
     if report is not None:
         _check_suffix(report, (".html",), "--report")
-    parsed = [jobs.parse_sensitive(text) for text in sensitive]
+    _check_card(card)
+    parsed, powers = jobs.parse_attributes(sensitive, bins), jobs.parse_importance(importance)
     train_files, test_files = reading.find_files(train), reading.find_files(test)
+    _check_places({"--out": out, "--report": report, "--card": card}, [*train_files, *test_files])
 
     def job() -> mitigation.Mitigation:
         return mitigation.mitigate_files(
             train_files, test_files, label=label, sensitive=parsed, positive=positive, weight=weight,
-            estimator=estimator, order=order, seed=seed, mode=mode, smoothing=smoothing,
+            estimator=estimator, audit_order=order, seed=seed, mode=mode, order=lattice_order, importance=powers,
+            smoothing=smoothing,
         )  # fmt: skip
 
     result, notes = _noting_warnings(job)
@@ -224,6 +260,7 @@ def mitigate(
         from auscult.m3fair.presentation import to_page
 
         to_page(both, title="Before and after reweighting", subtitle=f"{estimator}, mode {mode}").write(report)
+    _write_card(card, result.after, ", ".join(path.name for path in test_files), result.model.reweigher_)
     if as_json:
         summary = {"model": str(out), **{name: one.to_dict() for name, one in both.items()}, "warnings": notes}
         cli.print_json(summary)
@@ -260,6 +297,19 @@ def _headline(report: "DisparityReport") -> str:
     worst = report.worst(1)
     gap = f", worst statistical parity difference {worst[0].value:.3f} ({worst[0].comparison.names()['group']})"
     return f"accuracy {metrics['accuracy']:.3f}, AUROC {metrics.get('auroc', float('nan')):.3f}{gap if worst else ''}"
+
+
+def _check_card(card: Path | None) -> None:
+    if card is not None:
+        _check_suffix(card, (".md",), "--card")
+
+
+def _write_card(card: Path | None, report: "DisparityReport", data: str, reweigher: "Reweigher | None" = None) -> None:
+    if card is not None:
+        from auscult.m3fair.presentation import model_card
+
+        text = model_card(report, reweigher, data=data)
+        replace_atomically(card, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _check_suffix(path: Path, known: tuple[str, ...], option: str) -> None:

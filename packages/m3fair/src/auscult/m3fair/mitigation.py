@@ -112,7 +112,7 @@ def mitigate_files(
     positive: str | None = None,
     weight: str | None = None,
     estimator: str = "logistic",
-    order: int = 2,
+    audit_order: int = 2,
     seed: int = 0,
     **options: Any,
 ) -> Mitigation:
@@ -124,10 +124,12 @@ def mitigate_files(
 
     names = [attribute.name for attribute in sensitive]
     check_roles({"--label": label, "--weight": weight}, names)
-    counted = count_files(train, [*names, label], weight)
+    counted = count_files(train, sensitive, label, weight)
     chosen = as_number(choose_positive(counted.values[-1], positive, label))
-    references = [resolve_reference(attribute, counted) for attribute in sensitive]
-    frames = [read_frame(paths, text=[*names, label]) for paths in (train, test)]
+    # Numbers that have bins are cut where they are used.
+    references = [one if one.bins is not None else resolve_reference(one, counted) for one in sensitive]
+    text = [label, *(attribute.name for attribute in sensitive if attribute.bins is None)]
+    frames = [read_frame(paths, text=text) for paths in (train, test)]
     for frame, paths in zip(frames, (train, test), strict=True):
         if len(frame) == 0:
             raise InputError(f"{str(paths[0])!r} has no rows: give at least one")
@@ -136,7 +138,7 @@ def mitigate_files(
         check_label(sort_values([clean_value(value) for value in frame[label].unique()]), label)
     return mitigate(
         *frames, label=label, reweigher=Reweigher(references, unseen="one", **options),
-        attributes=references, positive=chosen, estimator=estimator, weight=weight, order=order, seed=seed,
+        attributes=references, positive=chosen, estimator=estimator, weight=weight, order=audit_order, seed=seed,
     )  # fmt: skip
 
 

@@ -173,7 +173,7 @@ def model_card(report: DisparityReport, reweigher: "Reweigher | None" = None, *,
     attributes = dict.fromkeys(name for item in report.comparisons for name in item.comparison.attributes)
     lines = [
         "## Fairness",
-        f"- Audited on: {data}, {report.n} rows.",
+        f"- Audited on: {data}, {report.n} rows; intervals at {report.confidence:.0%}.",
         f"- Positive outcome: {report.label} = {report.positive}.",
         f"- Sensitive attributes: {', '.join(attributes)}.",
     ]
