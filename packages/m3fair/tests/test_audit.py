@@ -140,7 +140,7 @@ def test_small_and_degenerate_data(drawn, order):
     assert said == len(undefined)
 
 
-def test_swapping_sides_negates_differences_and_inverts_ratios(rows):
+def test_property_11_swapping_sides_negates_differences_and_inverts_ratios(rows):
     known = rows[rows["sex"].notna()]
 
     def measured(privileged):

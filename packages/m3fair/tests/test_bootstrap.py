@@ -55,7 +55,7 @@ def assert_same_distribution(mine, theirs):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_table_and_rows_give_the_same_replicates(weighted):
+def test_property_12_table_and_rows_give_the_same_replicates(weighted):
     cell, weight = draw_rows(1500, 1, weighted)
     table = resample_table(*count_rows(cell, weight), 8000, np.random.default_rng(2))
     rows = row_bootstrap(cell, weight, 8000, 3)
@@ -90,7 +90,7 @@ def test_weights_of_zero_count_for_nothing():
     assert sums[:, 1].any()
 
 
-def test_coverage_is_nominal():
+def test_property_12_coverage_is_nominal():
     rng = np.random.default_rng(7)
     truth = {name: float(disparities(CHANCES, name)) for name in NAMES}
     simulations = 1500

@@ -47,8 +47,8 @@ def test_the_estimator_is_fitted_on_the_weights_of_the_reweigher(data):
     np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
 
 
-def test_weights_equal_replicated_rows():
-    """Reweighting to whole multiples equals copying rows, for a model without a penalty (property 13)."""
+def test_property_13_weights_equal_replicated_rows():
+    """Reweighting to whole multiples equals copying rows, for a model without a penalty."""
     X = np.array([[0, 1.0], [0, 2.0], [0, 4.0], [1, 1.5], [1, 3.0], [1, 5.0]])
     y = np.array([0, 0, 1, 0, 1, 0])
     reweigher = Reweigher(["x0"])
@@ -62,8 +62,8 @@ def test_weights_equal_replicated_rows():
     np.testing.assert_allclose(weighted.coef_, copied.coef_, rtol=1e-4)
 
 
-def test_a_held_out_label_never_changes_the_model(data):
-    """Poison the labels of the held-out rows: what was fitted without them stays the same (property 14)."""
+def test_property_14_a_held_out_label_never_changes_the_model(data):
+    """Poison the labels of the held-out rows: what was fitted without them stays the same."""
     X, y = data
     model = ReweightedClassifier(LogisticRegression(), Reweigher(["sex", "race"]))
     folds = [(np.arange(0, 300), np.arange(300, 400)), (np.arange(100, 400), np.arange(0, 100))]

@@ -216,7 +216,7 @@ def test_no_scale_of_the_weights_matters_to_rates(seed, scale):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_differences_are_antisymmetric_and_ratios_reciprocal(seed):
+def test_property_11_differences_are_antisymmetric_and_ratios_reciprocal(seed):
     confusion = tables(seed, groups=2)
     one, other = (Confusion(confusion.weight[g], confusion.weight_squared[g]) for g in (0, 1))
     for name in ("statistical_parity_difference", "error_rate_difference", "average_odds_difference"):

@@ -250,7 +250,7 @@ THRESHOLDS = {
 
 @pytest.mark.parametrize("thresholds", THRESHOLDS.values(), ids=THRESHOLDS)
 @pytest.mark.parametrize("seed", range(3))
-def test_the_sweep_equals_the_loop_over_thresholds_exactly(seed, thresholds):
+def test_property_15_the_sweep_equals_the_loop_over_thresholds_exactly(seed, thresholds):
     y, p, w, group = sample(seed)
     sweep = threshold_sweep(y, p, w, thresholds=thresholds)
     if thresholds is None:
@@ -273,7 +273,7 @@ def test_the_sweep_equals_the_loop_over_thresholds_exactly(seed, thresholds):
     st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.3, 0.1 + 0.2, 0.5, 1.0])), max_size=12),
     st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.1 + 0.2, 0.5, 1.0, 1.5]), min_size=1, max_size=6),
 )
-def test_the_sweep_equals_the_loop_for_any_ties(drawn, thresholds):
+def test_property_15_the_sweep_equals_the_loop_for_any_ties(drawn, thresholds):
     y, p = np.array([label for label, _ in drawn], dtype=int), np.array([score for _, score in drawn])
     sweep = threshold_sweep(y, p, thresholds=thresholds)
     assert np.array_equal(sweep.confusion.weight, naive_sweep(y, p, np.ones(len(y)), thresholds))

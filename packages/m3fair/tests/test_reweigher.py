@@ -151,7 +151,7 @@ def test_fit_then_compute_is_fit_weights(rows, mode):
     st.sampled_from(["level", "intersection", "sequential"]),
     st.randoms(use_true_random=False),
 )
-def test_order_and_copies_of_rows(rows, copies, mode, random):
+def test_property_5_and_6_order_and_copies_of_rows(rows, copies, mode, random):
     """A permutation of the rows permutes the weights; m copies are one row of weight m."""
     order = list(range(len(rows)))
     random.shuffle(order)

@@ -59,7 +59,7 @@ def test_the_table_counts_what_occurs_whatever_the_blocks(rows, block, dense):
 
 @settings(deadline=None, derandomize=True)
 @given(columns_of_rows, st.lists(st.integers(0, 40), max_size=5), st.randoms(use_true_random=False))
-def test_the_sum_of_the_tables_of_parts_is_the_table_of_all(rows, cuts, random):
+def test_property_7_the_sum_of_the_tables_of_parts_is_the_table_of_all(rows, cuts, random):
     """Whatever the parts and their order."""
     data, weight = as_mapping(rows)
     edges = sorted({0, len(rows), *(min(cut, len(rows)) for cut in cuts)})

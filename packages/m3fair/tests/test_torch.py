@@ -16,8 +16,8 @@ def rows():
     return x, y, Reweigher().fit_weights({"sex": sex}, y)
 
 
-def test_full_batch_gradient_is_that_of_the_weighted_log_loss(rows):
-    """Property 13: the gradient of scikit-learn's weighted log loss, by its formula X'(w (p - y)) / n."""
+def test_property_13_full_batch_gradient_is_that_of_the_weighted_log_loss(rows):
+    """The gradient of scikit-learn's weighted log loss, by its formula X'(w (p - y)) / n."""
     import torch
 
     from auscult.m3fair.torch import normalize_weights, weighted_bce

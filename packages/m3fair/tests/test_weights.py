@@ -75,7 +75,7 @@ def test_adult_before_weighting(adult):
     assert adult.marginal(["income"]).count[1] / adult.n == pytest.approx(0.2478439697, abs=1e-10)
 
 
-def test_adult_levels_that_collide_merge_groups_and_say_so(adult):
+def test_property_3_adult_levels_that_collide_merge_groups_and_say_so(adult):
     """A defect of the reference: equal levels merge different groups, and race ends over-corrected."""
     attributes = [Attribute("race", "white", level=1), Attribute("sex", "Male", level=1)]
     with pytest.warns(UserWarning, match="race=non-white, sex=Male; race=white, sex=Female") as caught:
@@ -107,7 +107,7 @@ def test_adult_one_attribute_after_the_other(adult, order, spd, di):
         assert ratio == pytest.approx(di[name], rel=1e-12)
 
 
-def test_adult_margins(adult):
+def test_property_8_adult_margins(adult):
     """The factors of iterative proportional fitting, and a smaller change than the intersection's."""
     marginal = fit(adult, ["race", "sex"], mode="marginal")
     expected = [0.78160288, 3.09237712, 1.00083443, 1.14911988, 0.8652022, 2.04831507, 1.1078825, 0.76114894]
@@ -174,7 +174,7 @@ def conditional(reweigher, names):
 
 @EXACT
 @given(full_tables(1), st.sampled_from([mode for mode in MODES if mode != "geometric"]))
-def test_one_attribute_ends_independent_and_margins_are_kept(table, mode):
+def test_property_1_one_attribute_ends_independent_and_margins_are_kept(table, mode):
     """In every mode."""
     reweigher = fit(table, ["a"], mode=mode)
     rates, overall = conditional(reweigher, ["a"])
@@ -191,7 +191,7 @@ def test_one_attribute_ends_independent_and_margins_are_kept(table, mode):
 
 @EXACT
 @given(full_tables(3, binary=True), st.permutations([1, 2, 4]), st.sampled_from([(1, 2, 4), (1, 3, 9), (5, 6, 7)]))
-def test_levels_with_distinct_sums_are_the_intersection(table, order, base):
+def test_property_2_levels_with_distinct_sums_are_the_intersection(table, order, base):
     """The size of a level has no graded effect."""
     levels = [base[(1, 2, 4).index(level)] for level in order]
     attributes = [Attribute(name, 1, level=level) for name, level in zip("abc", levels, strict=True)]
@@ -241,7 +241,7 @@ def test_level_zero_leaves_an_attribute_out(adult):
 
 @EXACT
 @given(full_tables(2))
-def test_the_factor_is_a_ratio_of_balanced_weights(table):
+def test_property_4_the_factor_is_a_ratio_of_balanced_weights(table):
     """Scikit-learn's balanced weights of cells over those of groups and labels."""
     counts = table.count
     rows = pd.DataFrame(
@@ -256,7 +256,7 @@ def test_the_factor_is_a_ratio_of_balanced_weights(table):
 
 @EXACT
 @given(full_tables(2, binary=True), st.sampled_from(["level", "intersection", "marginal"]))
-def test_names_and_sides_do_not_matter(table, mode):
+def test_property_5_names_and_sides_do_not_matter(table, mode):
     """Other names, a swapped label, and all privileged sides swapped at once change no weight."""
 
     def attributes(a, b):
@@ -273,8 +273,20 @@ def test_names_and_sides_do_not_matter(table, mode):
 
 
 @EXACT
+@given(full_tables(2, binary=True), st.sampled_from([(1, 2), (1, 1), (2, 2), (3, 1)]))
+def test_property_5_one_side_swapped_matters_only_where_levels_collide(table, levels):
+    """Swapping who is privileged in one attribute alone is another partition only if sums of levels are equal."""
+
+    def groups(a):
+        found = fit(table, [Attribute("a", a, level=levels[0]), Attribute("b", 1, level=levels[1])]).factors_["group"]
+        return {tuple(found == group) for group in set(found)}
+
+    assert (groups(0) == groups(1)) == (levels[0] != levels[1])
+
+
+@EXACT
 @given(full_tables(2), st.sampled_from(MODES), st.sampled_from([1e-9, 0.5, 1e9]))
-def test_a_scale_of_the_prior_weights_changes_no_factor(table, mode, scale):
+def test_property_6_a_scale_of_the_prior_weights_changes_no_factor(table, mode, scale):
     frame = table.to_frame()
     scaled = CountTable.from_frame(
         frame.assign(weight=frame["weight"] * scale, weight_squared=frame["weight_squared"] * scale**2)
@@ -287,7 +299,7 @@ def test_a_scale_of_the_prior_weights_changes_no_factor(table, mode, scale):
 
 @EXACT
 @given(full_tables(2), st.sampled_from(["level", "intersection", "marginal", "lattice"]))
-def test_weighting_again_changes_nothing(table, mode):
+def test_property_8_weighting_again_changes_nothing(table, mode):
     first = fit(table, ["a", "b"], mode=mode).factors_
     weighted = first.drop(columns=["group", "factor"]).assign(
         weight=first["weight"] * first["factor"], weight_squared=first["weight"] * first["factor"]
@@ -298,7 +310,7 @@ def test_weighting_again_changes_nothing(table, mode):
 
 @EXACT
 @given(full_tables(3))
-def test_margins_move_less_than_pairs_and_these_less_than_the_intersection(table):
+def test_property_8_margins_move_less_than_pairs_and_these_less_than_the_intersection(table):
     """By the Kullback-Leibler divergence; each is balanced as it says."""
     names = ["a", "b", "c"]
     marginal = fit(table, names, mode="marginal")
@@ -337,7 +349,7 @@ def test_geometric_importance_grades(table, power):
 
 @EXACT
 @given(full_tables(2, lowest=0))
-def test_smoothing_goes_from_reweighing_to_nothing(table):
+def test_property_9_smoothing_goes_from_reweighing_to_nothing(table):
     if table.n == 0 or len(table.values[2]) < 2:
         return
     factors = {kappa: fit(table, ["a", "b"], smoothing=kappa).factors_ for kappa in (0, 1e-9, 1e12, 5)}
@@ -359,7 +371,7 @@ def test_the_formula_of_smoothing():
 
 @EXACT
 @given(full_tables(2), st.floats(0, 1))
-def test_strength_is_linear_and_keeps_the_total(table, alpha):
+def test_property_9_strength_is_linear_and_keeps_the_total(table, alpha):
     """Alpha 0 gives the prior weights."""
     full, part = fit(table, ["a", "b"]), fit(table, ["a", "b"], strength=alpha)
     np.testing.assert_allclose(part.factors_["factor"], 1 - alpha + alpha * full.factors_["factor"], rtol=1e-12)
@@ -368,7 +380,7 @@ def test_strength_is_linear_and_keeps_the_total(table, alpha):
 
 @EXACT
 @given(full_tables(2, lowest=0))
-def test_empty_cells_lose_what_they_should_hold(table):
+def test_property_10_empty_cells_lose_what_they_should_hold(table):
     """The lost mass is that of independence over the empty cells; the reference does not tell it."""
     if table.n == 0:
         return
