@@ -1,25 +1,14 @@
 """MIMIC-IV's chartevents to a cohort of 17 variables over 48 hours, against pandas in chunks.
 
 The table is made up by DuckDB in a temporary folder: 4,300 rows a stay, 40 % of them of the 17 variables, charted on
-the hour or the quarters after it. Rows go to docs/benchmarks/mimic4.csv. Linux only.
+the hour or the quarters after it. Rows go to docs/benchmarks/data.csv. Linux only.
 
     python bench_mimic4.py                                # 10 million rows, parquet and csv.gz
     python bench_mimic4.py --rows 100000000 --form parquet
 """
 
-import argparse
-import csv
-import datetime
-import gc
-import os
-import platform
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
-from importlib.metadata import version
-from multiprocessing import get_context
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +16,11 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import runner
 
 from auscult.core.data import load_cohort
 from auscult.core.data.ragged import gather
-from auscult.core.files import replace_atomically
 
-ROWS = Path(__file__).parents[2] / "docs/benchmarks/mimic4.csv"
 PER_STAY = 4300
 HOURS = 48
 # Item: feature, least value, spread.
@@ -53,72 +41,31 @@ COLUMNS = ["subject_id", "stay_id", "charttime", "itemid", "value", "valuenum"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=10_000_000, help="rows of chartevents (10,000,000)")
-    parser.add_argument("--form", choices=["parquet", "csv.gz", "csv"], action="append", help="of the table")
-    parser.add_argument("--repeats", type=int, default=3, help="of each provider, alternating (3)")
-    parser.add_argument("--quick", action="store_true", help="100,000 rows, nothing stored: does it run?")
-    chosen = parser.parse_args()
-    n, repeats = (100_000, 1) if chosen.quick else (chosen.rows, chosen.repeats)
-    rows = []
+    chosen = runner.parse_arguments(
+        __doc__,
+        rows={"type": int, "default": 10_000_000, "help": "of chartevents (10,000,000)"},
+        form={"choices": ["parquet", "csv.gz", "csv"], "action": "append", "help": "of the table"},
+        tree={"type": Path, "help": "a tree of an earlier run, of this form"},
+    )
+    n = 100_000 if chosen.quick else chosen.rows
     for form in chosen.form or ["parquet", "csv.gz"]:
-        with tempfile.TemporaryDirectory() as folder:
-            write_tree(Path(folder), n, form)
-            rows += compare(Path(folder), n, form, repeats)
-    if not chosen.quick:
-        store(rows)
-
-
-def compare(folder: Path, n: int, form: str, repeats: int) -> list[dict[str, Any]]:
-    """Measure both on one tree, each time in a process of its own, and check that they agree."""
-    providers: dict[str, Callable[[Path], Any]] = {"pandas in chunks": read_pandas, "auscult": read_ours}
-    load = os.getloadavg()[0]
-    measured: dict[str, list[tuple[float, float, int, float]]] = {name: [] for name in providers}
-    for _ in range(repeats):
-        for name, read in providers.items():
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                measured[name].append(pool.submit(measure, read, folder).result())
-    found = [run[2:] for runs in measured.values() for run in runs]
-    np.testing.assert_allclose(found, found[:1] * len(found), rtol=1e-9, err_msg="the providers disagree")
-    cells = found[0][0]
-    rows = []
-    for metric, unit, figure in (
-        ("time", "s", lambda run: run[0]), ("throughput", "rows/s", lambda run: n / run[0]),
-        ("peak resident memory", "MB", lambda run: run[1]),
-    ):  # fmt: skip
-        baseline = float(np.median([figure(run) for run in measured["pandas in chunks"]]))
-        for name, runs in measured.items():
-            low, middle, high = np.percentile([figure(run) for run in runs], [20, 50, 80])
+        with tempfile.TemporaryDirectory() as made:
+            folder = chosen.tree or Path(made)
+            if not chosen.tree:
+                write_tree(folder, n, form)
             size = sum(path.stat().st_size for path in folder.rglob("chartevents.*")) / 1e9
-            rows.append({
-                "benchmark": f"mimic4 chartevents, {form}", "provider": name, "n": n, "metric": metric, "p20": low,
-                "p50": middle, "p80": high, "unit": unit, "baseline": "pandas in chunks", "ratio": middle / baseline,
-                "versions": ", ".join([f"python {platform.python_version()}", *(
-                    f"{library} {version(library)}" for library in ("auscult-core", "duckdb", "pandas", "pyarrow"))]),
-                "machine": machine(), "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-                "note": f"{repeats} repeats, {cells:,} cells of 11 variables, table of {size:.2f} GB, "
-                f"load {load:.1f} of {os.cpu_count()} cores before",
-            })  # fmt: skip
-            print(
-                f"{form}, n={n:,}: {name} {metric} {middle:,.4g} {unit}, {middle / baseline:.3g} x pandas", flush=True
-            )
-    return rows
-
-
-def measure(read: Callable[[Path], Any], folder: Path) -> tuple[float, float, int, float]:
-    """Return seconds, peak resident MB of this process, and number and sum of the values read."""
-    gc.collect()
-    start = time.perf_counter()
-    values = read(folder)
-    seconds = time.perf_counter() - start
-    status = Path("/proc/self/status").read_text("utf-8").splitlines()
-    peak = int(next(line for line in status if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
-    return seconds, peak, int((~np.isnan(values)).sum()), float(np.nansum(values, dtype=np.float64))
+            rows = runner.compare(
+                f"mimic4 chartevents, {form}", {"pandas in chunks": read_pandas, "auscult": read_ours}, folder,
+                n=n, unit="rows", repeats=chosen.repeats, distributions=("duckdb", "pandas", "pyarrow"),
+                note=f"table of {size:.2f} GB, 11 variables in it",
+            )  # fmt: skip
+        if not chosen.quick:
+            runner.store(rows)
 
 
 def read_ours(folder: Path) -> Any:
     cohort = load_cohort(f"mimic4:{folder}", hours=HOURS, threads=2)
-    return cohort.values[..., [cohort.feature_index(name) for name in NAMES]]
+    return runner.total(cohort.values[..., [cohort.feature_index(name) for name in NAMES]])
 
 
 def read_pandas(folder: Path) -> Any:
@@ -139,7 +86,7 @@ def read_pandas(folder: Path) -> Any:
         kept.append(rows[["record", "hours", "feature", "number"]])
     means = pd.concat(kept).groupby(["record", "hours", "feature"])["number"].mean().reset_index()
     arrays = (means[name].to_numpy() for name in ("record", "hours", "feature", "number"))
-    return gather(*arrays, records=len(stays), features=len(NAMES)).values
+    return runner.total(gather(*arrays, records=len(stays), features=len(NAMES)).values)
 
 
 def chunks(path: Path, size: int = 1_000_000) -> Iterator[pd.DataFrame]:
@@ -208,36 +155,6 @@ def write_tree(folder: Path, n: int, form: str) -> None:
                 FROM timed
             ) TO '{folder}/icu/chartevents.{form}' ({options})
         """)
-
-
-def machine() -> str:
-    """Return processor, cores, memory and system."""
-    model = platform.processor() or platform.machine()
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}"
-
-
-def store(rows: list[dict[str, Any]]) -> None:
-    """Replace the rows of the same benchmark, provider, n and metric in the file, and add the others."""
-    key = ("benchmark", "n", "metric", "provider")
-    stored: dict[tuple[str, ...], dict[str, str]] = {}
-    if ROWS.exists():
-        with ROWS.open(encoding="utf-8", newline="") as file:
-            stored = {tuple(row[name] for name in key): row for row in csv.DictReader(file)}
-    for row in rows:
-        texts = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in row.items()}
-        stored[tuple(texts[name] for name in key)] = texts
-
-    def write(partial: Path) -> None:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(stored[place] for place in sorted(stored))
-
-    replace_atomically(ROWS, write)
 
 
 if __name__ == "__main__":
