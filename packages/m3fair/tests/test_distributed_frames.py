@@ -1,5 +1,8 @@
 """Dask and Spark frames are counted by their own engines, and get their weights there."""
 
+import os
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,6 +33,8 @@ def rows():
 @pytest.fixture(scope="module")
 def spark():
     pyspark = pytest.importorskip("pyspark.sql")
+    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        pytest.skip("there is no Java")
     session = (
         pyspark.SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
