@@ -230,6 +230,13 @@ def test_images_travel_as_data():
     assert server.bodies[0]["top_p"] == 1
 
 
+def test_extra_fields_replace_and_remove_others():
+    request = ask("?", max_tokens=5, temperature=0.0, extra={"max_tokens": None, "max_completion_tokens": 9})
+    assert request.body("m") == {
+        "model": "m", "messages": request.messages, "temperature": 0.0, "max_completion_tokens": 9,
+    }  # fmt: skip
+
+
 def test_it_works_where_a_loop_is_running():
     async def in_a_notebook():
         return one(server)

@@ -114,7 +114,8 @@ class ChatRequest:
     top_logprobs
         Alternatives to report for each token; 0 asks for none.
     extra
-        Further fields of the request's body.
+        Further fields of the request's body, in place of those above where they have the same name; None leaves a
+        field out, such as ``{"max_tokens": None, "max_completion_tokens": 500}`` for a server that wants the latter.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -136,7 +137,7 @@ class ChatRequest:
             body["response_format"] = {"type": "json_schema", "json_schema": described}
         if self.top_logprobs:
             body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-        return body | dict(self.extra)
+        return {name: value for name, value in (body | dict(self.extra)).items() if value is not None}
 
 
 class Reply(NamedTuple):
