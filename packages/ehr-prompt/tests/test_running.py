@@ -72,6 +72,27 @@ def test_a_troubled_server_gives_the_same_table(tmp_path, tjh):
     assert tables[0].equals(tables[1])
 
 
+def test_the_key_is_in_no_file_of_a_run(tmp_path, tjh, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-secret-0123456789abcdef")
+    with ScriptedServer(oracle) as server:
+        config = settings(server, window="first").model_copy(update={"request": {"top_p": 0.9, "max_tokens": None}})
+        prepared = prepare(config, tjh)
+        run(config, tmp_path / "run", make_backend(config, prepared, api_key_env="MY_KEY"), prepared=prepared)
+        assert server.headers[0]["Authorization"] == "Bearer sk-secret-0123456789abcdef"
+        assert server.bodies[0]["top_p"] == 0.9
+        assert "max_tokens" not in server.bodies[0]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 4
+    assert not [path for path in files if b"secret" in path.read_bytes()]
+
+
+def test_numbers_beyond_their_range_count_only_where_that_is_asked_for(tmp_path, tjh):
+    with ScriptedServer(lambda body, number: "1.2" if number % 2 else "0,25") as server:
+        ask(settings(server, window="first"), tmp_path, tjh)
+    assert score(tmp_path, n_boot=10)["coverage"] == 0
+    assert score(tmp_path, n_boot=10, clamp=True, decimal_comma=True)["coverage"] == 1
+
+
 def test_a_second_call_asks_nothing(tmp_path, tjh):
     with ScriptedServer(oracle) as server:
         first = ask(settings(server, window="first"), tmp_path, tjh)

@@ -19,6 +19,10 @@ DataOptions = Annotated[
     list[str] | None,
     typer.Option("--data-option", metavar="NAME=VALUE", help="Of its reader, such as labels=FILE; may be repeated."),
 ]
+Request = Annotated[
+    list[str] | None,
+    typer.Option("--request-field", metavar="NAME=VALUE", help="Of every request to a server; null leaves one out."),
+]
 Bins = Annotated[str, typer.Option("--bins", help="Coarser steps: none, 12h or days.")]
 Split = Annotated[str, typer.Option("--split", help="'paper', or the file of a saved split.")]
 Panel = Annotated[str | None, typer.Option("--panel", help="A bundled panel, or your own YAML file.")]
@@ -127,6 +131,7 @@ def run(
     temperature: Annotated[float, typer.Option("--temperature", help="Of the answers.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Sent with every request.")] = 0,
     samples: Annotated[int, typer.Option("--samples", help="Answers to a question; their mean counts.")] = 1,
+    request: Request = None,
     context: Context = None,
     tokenizer: Tokenizer = None,
     max_tokens: MaxTokens = None,
@@ -146,7 +151,7 @@ def run(
 
     given = locals()
     settings = {name: given[name] for name in ("backend", "base_url", "model", "temperature", "seed", "samples")}
-    config = jobs.make_config(**_settings(given), **settings)
+    config = jobs.make_config(**_settings(given), **settings, request=_pairs("--request-field", request))
     result = jobs.run_folder(config, out, given, dry_run=dry_run, max_cost=max_cost, prices=prices)
     if as_json:
         cli.print_json(result)
@@ -188,11 +193,17 @@ def ablate(
 
 
 @app.command()
-def score(folder: Path, prices: Prices = None, as_json: Json = False) -> None:
+def score(
+    folder: Path,
+    clamp: Annotated[bool, typer.Option("--clamp", help="Move numbers outside their range to its bound.")] = False,
+    decimal_comma: Annotated[bool, typer.Option("--decimal-comma", help="Read 0,85 as 0.85.")] = False,
+    prices: Prices = None,
+    as_json: Json = False,
+) -> None:
     """Measure a run: coverage, metrics by policy, baselines, tokens and cost."""
     from auscult.ehr_prompt import jobs
 
-    result = jobs.score_folder(folder, prices)
+    result = jobs.score_folder(folder, prices, clamp=clamp, decimal_comma=decimal_comma)
     if as_json:
         cli.print_json(result)
     else:
@@ -245,16 +256,20 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
         "task", "horizon", "window", "last_k", "before_hours", "layout", "missing", "units", "ranges", "shots",
         "examples", "example_variables", "reasoning", "reply", "abstain", "times",
     )  # fmt: skip
-    pairs = [text.partition("=") for text in given["data_options"] or ()]
-    wrong = [name + value for name, sign, value in pairs if not (name and sign)]
-    if wrong:
-        raise InputError(f"--data-option is {wrong[0]!r}: write NAME=VALUE, such as labels=labels.csv")
-    options = {name: yaml.safe_load(value) for name, _, value in pairs}
     return {
         **{name: given[name] for name in run},
-        "data_options": options,
+        "data_options": _pairs("--data-option", given["data_options"]),
         "prompt": {name: given[name] for name in prompt},
     }
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, Any]:
+    """Return what 'NAME=VALUE' texts say, their values read as YAML."""
+    pairs = [text.partition("=") for text in texts or ()]
+    wrong = [name + value for name, sign, value in pairs if not (name and sign)]
+    if wrong:
+        raise InputError(f"{option} is {wrong[0]!r}: write NAME=VALUE")
+    return {name: yaml.safe_load(value) for name, _, value in pairs}
 
 
 def _short(value: Any) -> str:

@@ -102,6 +102,9 @@ class RunConfig(BaseModel):
         Who answers. For ``local`` the model is a folder or a name that transformers knows.
     temperature, seed, max_tokens
         Sent with every request. Providers do not guarantee that a seed repeats an answer.
+    request
+        Further fields of every request to a server; null leaves one out, such as ``{"max_tokens": null,
+        "max_completion_tokens": 2048}``.
     context
         Tokens that the model takes, prompt and reply together.
     tokenizer
@@ -125,6 +128,7 @@ class RunConfig(BaseModel):
     temperature: float | None = Field(default=0.0, ge=0)
     seed: int | None = 0
     max_tokens: int = Field(default=64, ge=1)
+    request: dict[str, Any] = Field(default_factory=dict)
     context: int | None = Field(default=None, ge=1)
     tokenizer: str | None = None
     samples: int = Field(default=1, ge=1)

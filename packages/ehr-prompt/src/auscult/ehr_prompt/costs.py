@@ -80,6 +80,11 @@ class Meter:
                 self._held += most
             yield item
 
+    @property
+    def spent(self) -> float | None:
+        """US dollars for all answers so far; None without a price."""
+        return None if self._price is None else self._spent
+
     def settle(self, key: str, answer: Answer) -> None:
         """Note what an answer cost in place of what was reserved for it."""
         reserved = self._reserved.pop(key, 0.0)

@@ -96,7 +96,7 @@ def make_example(renderer: Renderer, row: int) -> Example:
         steps = range(case.start, case.end + 1) if task.per_visit else [case.end]
         values = [float(labels[0][step]) for step in steps]
     else:
-        values = [config.soft_labels[int(label)] for label in labels]
+        values = [config.soft_labels[int(label if label.ndim == 0 else label[case.end])] for label in labels]
     answer = write_answer(values, reasoning=config.reasoning, reply=config.reply)
     return Example(renderer.patient(case, variables=config.example_variables), answer, row)
 

@@ -87,11 +87,11 @@ def run_folder(
     return done._asdict()
 
 
-def score_folder(folder: Path, prices: Path | None = None) -> dict[str, Any]:
-    """Return the results of a run."""
+def score_folder(folder: Path, prices: Path | None = None, **reading: bool) -> dict[str, Any]:
+    """Return the results of a run; ``reading`` are options of :func:`~auscult.ehr_prompt.scoring.read_answers`."""
     with RunStore.read(folder) as store:
         model = store.manifest["config"]["model"]
-    return score(folder, price=find_price(model, prices))
+    return score(folder, price=find_price(model, prices), **reading)
 
 
 def ablate(
@@ -105,14 +105,16 @@ def ablate(
 ) -> dict[str, Any]:
     """Run every condition of a grid into a folder of its own, then write ``table.csv`` and ``report.html``.
 
-    ``max_cost`` holds for each condition. Started again, it goes on where it was.
+    ``max_cost`` holds for all conditions together. Started again, it goes on where it was.
     """
     conditions = read_grid(grid)
     done: dict[str, dict[str, Any]] = {}
     baselines: dict[str, pd.DataFrame] = {}
     for condition, cohort in cohorts_of(conditions):
+        spent = sum(one.get("cost") or 0 for one in done.values())
+        left = None if max_cost is None else max_cost - spent
         done[condition.name] = run_folder(
-            condition.config, out / condition.folder, options, cohort=cohort, dry_run=dry_run, max_cost=max_cost,
+            condition.config, out / condition.folder, options, cohort=cohort, dry_run=dry_run, max_cost=left,
             prices=prices, baselines=baselines,
         )  # fmt: skip
     if dry_run:

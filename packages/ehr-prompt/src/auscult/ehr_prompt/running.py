@@ -24,17 +24,30 @@ from auscult.ehr_prompt.baselines import predict_baselines
 from auscult.ehr_prompt.config import RunConfig
 from auscult.ehr_prompt.costs import Meter, Price
 from auscult.ehr_prompt.planning import Prepared, plan_questions, prepare, requests_of
-from auscult.ehr_prompt.wording import template_hash
+from auscult.ehr_prompt.wording import VERSION, template_hash
 
 
 class Outcome(NamedTuple):
-    """What a run did: questions planned, answers that were there before, newly stored, failed; why it stopped."""
+    """What a run did.
+
+    Parameters
+    ----------
+    planned, reused, stored, failed
+        Questions; answers that were there before; new ones; those that failed for good.
+    stopped
+        Why not all were asked; None where all were.
+    cost
+        US dollars for all answers in the folder; None without a price.
+    reasons
+        Of failures, with their number.
+    """
 
     planned: int
     reused: int
     stored: int
     failed: int
     stopped: str | None
+    cost: float | None
     reasons: dict[str, int]
 
 
@@ -81,7 +94,8 @@ def run(
     prepared = prepared or prepare(config)
     backend = backend or make_backend(config, prepared)
     identity = {
-        **config.model_dump(mode="json"), "template": template_hash(), "panel_hash": prepared.renderer.panel.hash,
+        **config.model_dump(mode="json"), "template": f"{VERSION} {template_hash()}",
+        "panel_hash": prepared.renderer.panel.hash,
     }  # fmt: skip
     with RunStore.open(
         folder, config=identity, seed=config.seed, data_fingerprint=prepared.cohort.fingerprint(), package="ehr-prompt"
@@ -109,7 +123,9 @@ def run(
 
             if len(todo):
                 backend.answer(meter.limit(requests_of(config, prepared, todo)), deliver)
-        return Outcome(len(plan), len(asked) - len(todo), counts["stored"], counts["failed"], meter.stopped, reasons)
+        return Outcome(
+            len(plan), len(asked) - len(todo), counts["stored"], counts["failed"], meter.stopped, meter.spent, reasons
+        )
 
 
 def make_backend(config: RunConfig, prepared: Prepared, **options: Any) -> Backend:

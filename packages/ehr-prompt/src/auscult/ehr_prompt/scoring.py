@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from auscult.core.intervals import Interval
 from auscult.core.risk import evaluate
 from auscult.core.runs import RunStore
 from auscult.ehr_prompt.costs import Price
-from auscult.ehr_prompt.parsing import USABLE, Parsed, parse_reply, read_probability
+from auscult.ehr_prompt.parsing import USABLE, Parsed, Status, parse_reply, read_probability
 from auscult.ehr_prompt.resampling import evaluate_days, evaluate_risks
 
 POLICIES = ("exclude", "impute_prior", "impute_half", "worst_case")
@@ -44,8 +44,15 @@ class Numbers(NamedTuple):
     value: FloatArray
 
 
-def read_answers(folder: Path) -> Answers:
+def read_answers(folder: Path, *, clamp: bool = False, decimal_comma: bool = False) -> Answers:
     """Return what a run has been told so far; what it has no answer to is a ``transport_error``.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    clamp, decimal_comma
+        As in :func:`~auscult.ehr_prompt.parsing.parse_reply`.
 
     Raises
     ------
@@ -59,29 +66,41 @@ def read_answers(folder: Path) -> Answers:
             facts = json.loads((folder / "plan.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{folder} has no plan of a run ({error}): start it again") from None
-        replies = dict(store.items())
-    form = config["prompt"]["reply"]
+        form, numbers = config["prompt"]["reply"], dict(zip(plan["key"], plan["numbers"].tolist(), strict=True))
+        said: dict[str, Parsed] = {}
+        tokens = {"prompt_tokens": 0, "completion_tokens": 0}
+        for key, reply in store.items():
+            for name in tokens:
+                tokens[name] += reply[name] or 0
+            if form in ("yes_no", "digit"):
+                parsed = read_probability(reply["text"], reply["logprobs"], form)
+            else:
+                parsed = parse_reply(
+                    reply["text"], numbers=numbers.get(key, 1), kind=facts["kind"], clamp=clamp,
+                    finish_reason=reply["finish_reason"], refusal=reply["refusal"], decimal_comma=decimal_comma,
+                )  # fmt: skip
+            said[key] = parsed._replace(raw="")  # long texts are not kept
 
-    def read(key: str | None, status: str | None, numbers: int) -> Parsed:
-        reply = replies.get(key) if key else None
-        if reply is None:
-            planned = isinstance(status, str)
-            return Parsed(status if planned else "transport_error", None, "", "" if planned else "no answer")  # type: ignore[arg-type]
-        if form in ("yes_no", "digit"):
-            return read_probability(reply["text"], reply["logprobs"], form)
-        return parse_reply(
-            reply["text"], numbers=numbers, kind=facts["kind"], finish_reason=reply["finish_reason"],
-            refusal=reply["refusal"],
-        )  # fmt: skip
+    def result(key: Any, status: Any) -> Parsed:
+        if isinstance(status, str):
+            return Parsed(cast(Status, status), None, "")
+        return said.get(key) or Parsed("transport_error", None, "", "no answer")
 
-    found = [read(*row) for row in zip(plan["key"], plan["status"], plan["numbers"].tolist(), strict=True)]
+    found = [result(key, status) for key, status in zip(plan["key"], plan["status"], strict=True)]
     for name in ("status", "value", "reason"):
         plan[name] = pd.Series([getattr(one, name) for one in found], index=plan.index, dtype=object)
-    tokens = [sum(reply[name] or 0 for reply in replies.values()) for name in ("prompt_tokens", "completion_tokens")]
-    return Answers(_vote(plan), tokens[0], tokens[1], facts, config)
+    return Answers(_vote(plan), tokens["prompt_tokens"], tokens["completion_tokens"], facts, config)
 
 
-def score(folder: Path, *, price: Price | None = None, n_boot: int = 1000, seed: int = 0) -> dict[str, Any]:
+def score(
+    folder: Path,
+    *,
+    price: Price | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+    clamp: bool = False,
+    decimal_comma: bool = False,
+) -> dict[str, Any]:
     """Return the results of a run as plain values, for JSON.
 
     Keys: ``n`` (questions), ``coverage`` (share with a usable answer), ``status`` (counts), ``policies`` (metrics
@@ -98,8 +117,10 @@ def score(folder: Path, *, price: Price | None = None, n_boot: int = 1000, seed:
         Of the model.
     n_boot, seed
         Of the resamples of subjects.
+    clamp, decimal_comma
+        As in :func:`~auscult.ehr_prompt.parsing.parse_reply`.
     """
-    answers = read_answers(folder)
+    answers = read_answers(folder, clamp=clamp, decimal_comma=decimal_comma)
     table, facts = answers.table, answers.facts
     usable = table["status"].isin(USABLE).to_numpy()
     result: dict[str, Any] = {
@@ -158,14 +179,17 @@ def _vote(plan: pd.DataFrame) -> pd.DataFrame:
     """Average the usable samples of each question; without one, the first sample says why."""
     if (plan["sample"] == 0).all():
         return plan
-    rows = []
-    for _, group in plan.groupby(["row", "end"], sort=False):
-        good = group[group["status"].isin(USABLE)]
-        first = (good if len(good) else group).iloc[0].copy()
-        if len(good):
-            first["value"] = tuple(np.mean(np.array(good["value"].tolist()), axis=0).tolist())
-        rows.append(first)
-    return pd.DataFrame(rows).reset_index(drop=True)
+    samples: dict[tuple[int, int], list[int]] = {}
+    for place, question in enumerate(zip(plan["row"].tolist(), plan["end"].tolist(), strict=True)):
+        samples.setdefault(question, []).append(place)
+    values = plan["value"].tolist()
+    first, mean = [], []
+    for places in samples.values():
+        good = [place for place in places if values[place] is not None]
+        first.append(good[0] if good else places[0])
+        mean.append(tuple(np.mean([values[place] for place in good], axis=0).tolist()) if good else None)
+    voted = plan.iloc[first].reset_index(drop=True)
+    return voted.assign(value=pd.Series(mean, dtype=object))
 
 
 def _score_risks(
