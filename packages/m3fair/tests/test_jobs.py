@@ -133,6 +133,7 @@ def test_mitigate_trains_saves_and_compares(run, stays, tmp_path, estimator):
         (["--estimator", "sklearn.tree:Nothing"], "Nothing"),
         (["--estimator", "sklearn.neighbors:KNeighborsClassifier"], "ignores sample_weight"),
         (["--estimator", "pathlib:Path"], "pathlib:Path"),
+        (["--estimator", "os:getcwd"], "getcwd is no class"),
         (["--out", "model.pickle"], ".joblib"),
     ],
 )
@@ -278,6 +279,32 @@ def test_options_that_cannot_be_used(run, stays, tmp_path, options, words):
     before = sorted(path.name for path in tmp_path.iterdir())
     out = ["--out", "w.parquet"] if command == "weights" else []
     code, out, err = run(command, "all.csv", "--label", "died", "--sensitive", "sex=F", *out, *rest)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows.drop(columns="died"), "has no column 'died'"),
+        (lambda rows: rows.drop(columns="sex"), "has no column 'sex'"),
+        (lambda rows: rows.assign(died=rows["died"].map({0: "no", 1: "yes"})), "has the value 'no' in 'test.csv'"),
+        (lambda rows: rows.assign(died=1), "it must have exactly two"),
+        (lambda rows: rows.assign(lactate="high"), "'lactate' is numbers in the training rows and text in the test"),
+        (lambda rows: rows.assign(unit=1), "'unit' is text in the training rows and numbers in the test"),
+        (lambda rows: rows.assign(lactate=np.inf), "'lactate' has an infinite value"),
+        (lambda rows: rows[:0], "has no rows"),
+        (lambda rows: rows[rows["sex"] == "M"], "the reference value 'F' of 'sex' does not occur"),
+    ],
+)
+def test_test_rows_that_cannot_be_used(run, stays, tmp_path, change, words):
+    change(stays).to_csv("test.csv", index=False)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    code, out, err = run(
+        "mitigate", "all.csv", "--test", "test.csv", "--label", "died", "--sensitive", "sex=F", "--out", "m.joblib"
+    )
     assert (code, out) == (2, "")
     assert words in err
     assert len(err.strip().splitlines()) == 1

@@ -10,7 +10,7 @@ import numpy as np
 
 from auscult.core.errors import InputError
 from auscult.core.files import replace_atomically
-from auscult.m3fair.attributes import Attribute
+from auscult.m3fair.attributes import Attribute, list_values
 from auscult.m3fair.auditing import audit
 from auscult.m3fair.classifier import ReweightedClassifier
 from auscult.m3fair.coding import clean_value, sort_values
@@ -83,6 +83,7 @@ def mitigate(
     absent = [name for name in (*features, label) if name not in test.columns]
     if absent:
         raise InputError(f"the test rows have no column {absent[0]!r}, which the training rows have")
+    _check_features(train[features], test[features])
     pipeline = _pipeline(train[features], make_estimator(estimator, seed))
     prior = None if weight is None else train[weight].to_numpy()
     y = (train[label] == positive).astype(int).to_numpy()
@@ -133,9 +134,21 @@ def mitigate_files(
     for frame, paths in zip(frames, (train, test), strict=True):
         if len(frame) == 0:
             raise InputError(f"{str(paths[0])!r} has no rows: give at least one")
+        absent = [name for name in (label, weight, *names) if name is not None and name not in frame.columns]
+        if absent:
+            raise InputError(
+                f"{str(paths[0])!r} has no column {absent[0]!r}; it has {', '.join(map(repr, frame.columns))}"
+            )
         # A label that is text in one file and a number in the other is one label.
         frame[label] = frame[label].map({value: as_number(clean_value(value)) for value in frame[label].unique()})
-        check_label(sort_values([clean_value(value) for value in frame[label].unique()]), label)
+        values = sort_values([clean_value(value) for value in frame[label].unique()])
+        check_label(values, label)
+        other = [value for value in values if value not in [as_number(known) for known in counted.values[-1]]]
+        if other:
+            raise InputError(
+                f"the label {label!r} has the value {other[0]!r} in {str(paths[0])!r}, which the training rows do not "
+                f"have ({list_values(counted.values[-1])})"
+            )
     return mitigate(
         *frames, label=label, reweigher=Reweigher(references, unseen="one", **options),
         attributes=references, positive=chosen, estimator=estimator, weight=weight, order=audit_order, seed=seed,
@@ -161,7 +174,10 @@ def make_estimator(name: str, seed: int = 0) -> Any:
     if not colon:
         raise InputError(f"the estimator {name!r} is unknown: choose {', '.join(ESTIMATORS)} or module:Class")
     try:
-        made = getattr(importlib.import_module(module), attribute)()
+        found = getattr(importlib.import_module(module), attribute)
+        if not isinstance(found, type):
+            raise TypeError(f"{attribute} is no class")
+        made = found()
     except (ImportError, AttributeError, TypeError) as error:
         raise InputError(f"the estimator {name!r} cannot be made ({error}): name an importable module:Class") from None
     if not hasattr(made, "get_params"):
@@ -169,6 +185,21 @@ def make_estimator(name: str, seed: int = 0) -> Any:
     known = made.get_params()
     settings = {"random_state": seed, "max_iter": 1000 if name == "logistic" else None}
     return made.set_params(**{key: value for key, value in settings.items() if key in known and value is not None})
+
+
+def _check_features(train: Any, test: Any) -> None:
+    """Refuse features that are numbers in one part and text in the other, and infinite ones."""
+    from pandas.api.types import is_numeric_dtype
+
+    for name in train.columns:
+        kinds = ["numbers" if is_numeric_dtype(part[name]) else "text" for part in (train, test)]
+        if kinds[0] != kinds[1]:
+            raise InputError(
+                f"the feature {name!r} is {kinds[0]} in the training rows and {kinds[1]} in the test rows: "
+                "write it alike in both"
+            )
+        if kinds[0] == "numbers" and any(np.isinf(part[name].to_numpy(dtype=float)).any() for part in (train, test)):
+            raise InputError(f"the feature {name!r} has an infinite value: leave the field empty where it is unknown")
 
 
 def _pipeline(features: Any, estimator: Any) -> Any:
