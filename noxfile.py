@@ -57,6 +57,8 @@ def peers(session: nox.Session, package: str) -> None:
     if not Path(folder(package), PEERS).is_dir():
         session.skip(f"there is no {folder(package)}/{PEERS}")
     install(session, package, requirements=group("peers", package))
+    if alone := group("peers-alone", package):
+        session.install("--no-deps", *alone)
     run_pytest(session, f"{folder(package)}/{PEERS}")
 
 
