@@ -6,6 +6,7 @@ from auscult.core import lazy
 from auscult.o2m_attack._version import __version__
 
 if TYPE_CHECKING:
+    from auscult.o2m_attack.campaign import run as run
     from auscult.o2m_attack.conditions import Templates as Templates
     from auscult.o2m_attack.config import AttackConfig as AttackConfig
     from auscult.o2m_attack.optimise.mcm import GCG as GCG
@@ -26,6 +27,7 @@ _NAMES = {
     "Query": "targets.protocol",
     "Record": "record",
     "Templates": "conditions",
+    "run": "campaign",
 }
 __all__ = ["__version__", *_NAMES]
 __getattr__, __dir__ = lazy.attach(__name__, _NAMES)

@@ -25,8 +25,9 @@ def load_target(
     Parameters
     ----------
     model
-        A folder in the format of transformers, a hub id, ``demo`` for the small model that is trained on the spot, or
-        with ``endpoint`` the name under which the server lists it.
+        A folder in the format of transformers, a hub id, ``demo`` for the small model that is trained on the spot,
+        ``tiny`` for one with random weights (to see what a run writes), or with ``endpoint`` the name under which the
+        server lists it.
     endpoint, api_key_env
         The base URL of an OpenAI-compatible server, and the variable that holds its key.
     device, dtype, revision
@@ -55,6 +56,10 @@ def load_target(
         from auscult.o2m_attack.victim import demo_target
 
         return demo_target()
+    if model == "tiny":
+        from auscult.o2m_attack.targets.tiny import tiny_llava
+
+        return tiny_llava(name="tiny", **options)
     from auscult.o2m_attack.targets.llava import LlavaTarget, model_type
 
     if white_box or model_type(model, revision) in LlavaTarget.types:

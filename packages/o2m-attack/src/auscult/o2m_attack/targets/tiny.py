@@ -25,6 +25,7 @@ def tiny_llava(
     image_size: int = 28,
     patch_size: int = 14,
     vocabulary: int = 320,
+    embedding: int | None = None,
     context: int = 1024,
     dtype: str = "float32",
     texts: Iterable[str] = _TEXTS,
@@ -44,6 +45,8 @@ def tiny_llava(
         Of the vision tower.
     vocabulary
         Tokens at most; ``texts`` are what the tokenizer learns from.
+    embedding
+        Rows of the embedding matrix, more than there are tokens, as large models have; None for one a token.
     context
         Positions that the language model is made for.
     dtype
@@ -67,7 +70,7 @@ def tiny_llava(
     )  # fmt: skip
     language = transformers.LlamaConfig(
         hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=heads, vocab_size=len(tokenizer), max_position_embeddings=context,
+        num_key_value_heads=heads, vocab_size=embedding or len(tokenizer), max_position_embeddings=context,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     shared = {

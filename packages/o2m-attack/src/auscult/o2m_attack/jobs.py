@@ -1,0 +1,115 @@
+"""What the commands do, as functions."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from auscult.core.config import load_config
+from auscult.core.errors import InputError
+from auscult.o2m_attack.conditions import CONDITIONS, Templates
+from auscult.o2m_attack.config import AttackConfig, parse_fraction
+from auscult.o2m_attack.record import Record
+
+if TYPE_CHECKING:
+    from auscult.o2m_attack.dataset.mismatch import Stratum
+
+
+def split_list(text: str) -> list[str]:
+    """Return the items of ``a,b,c``; ``all`` stands for the four conditions."""
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    return list(CONDITIONS) if items == ["all"] else items
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return (i, n) of ``i/n``.
+
+    Raises
+    ------
+    InputError
+        It is not of that form.
+    """
+    first, slash, last = text.partition("/")
+    if not (slash and first.isdigit() and last.isdigit()):
+        raise InputError(f"--shard {text!r}: write it like 2/4, the second of four")
+    return int(first), int(last)
+
+
+def make_config(preset: str, settings: Path | None, changes: dict[str, Any]) -> AttackConfig:
+    """Return a preset, or the settings of a YAML file, with the options that were given."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    for name in ("epsilon", "alpha"):
+        if name in given:
+            given[name] = parse_fraction(given[name])
+    if settings is None:
+        return AttackConfig.preset(preset, **given)
+    from dataclasses import replace
+
+    return replace(load_config(AttackConfig, settings), **given)
+
+
+def make_templates(path: Path | None, preset: str) -> Templates | None:
+    """Return the wordings of a YAML file; the released code's with its preset; else None for the defaults."""
+    if path is not None:
+        return load_config(Templates, path)
+    return Templates.published() if preset == "reference" else None
+
+
+def read_records(source: str, *, limit: int | None, mismatch: str, seed: int) -> Sequence[Record]:
+    """Return the records of ``demo``, a file, a folder or a hub id."""
+    if source == "demo":
+        from auscult.o2m_attack.stand_ins import demo_records
+
+        records: Sequence[Record] = demo_records()
+        return records[:limit]
+    from auscult.o2m_attack.dataset.reading import load_records
+
+    stratum = None if mismatch == "stored" else cast("Stratum", mismatch)
+    return load_records(source, limit=limit, mismatch=stratum, seed=seed)
+
+
+def make_defence(name: str | None, seed: int) -> Any:
+    """Return a defence that needs no more than its name; None where none is asked for."""
+    if name is None:
+        return None
+    from auscult.o2m_attack.defences.detectors import AskingDetector
+    from auscult.o2m_attack.defences.images import BitDepth, Jpeg, ResizePad
+    from auscult.o2m_attack.defences.texts import SmoothText
+
+    makers: dict[str, Callable[[], Any]] = {
+        "jpeg": Jpeg,
+        "bit_depth": BitDepth,
+        "resize_pad": lambda: ResizePad(seed=seed),
+        "smooth_text": lambda: SmoothText(seed=seed),
+        "asking": AskingDetector,
+    }
+    if name not in makers:
+        raise InputError(f"there is no defence {name!r}: use {', '.join(makers)}, or build another one in Python")
+    return makers[name]()
+
+
+def judge_folder(folder: Path, names: str, endpoint: str | None, model: str | None, key: str) -> dict[str, Any]:
+    """Judge the replies of a run by rules, and by a model where a server is named."""
+    from auscult.o2m_attack.judges.judging import judge_run, plain
+
+    judges: list[Any] = split_list(names)
+    if endpoint is not None:
+        from auscult.core.endpoint import Endpoint
+        from auscult.o2m_attack.judges.models import LlmJudge
+
+        if model is None:
+            raise InputError("--judge-endpoint needs the model's name: give --judge-model")
+        judges.append(LlmJudge(Endpoint(base_url=endpoint, model=model, api_key_env=key)))
+    summary: dict[str, Any] = plain(judge_run(folder, judges=judges))
+    return summary
+
+
+def build_folder(
+    source: str, prompts: Path | None, out: Path, *, mismatch: str, seed: int, per_attribute: int | None
+) -> Any:
+    """Write the small variant of a data set, or a data set of one's own images and prompts."""
+    from auscult.o2m_attack.dataset.building import build_own, build_tiny
+
+    if prompts is None:
+        return build_tiny(source, out, seed=seed, per_attribute=60 if per_attribute is None else per_attribute)
+    stratum = cast("Stratum", mismatch)
+    return build_own(source, prompts, out, mismatch=stratum, seed=seed, per_attribute=per_attribute)
