@@ -1,5 +1,6 @@
 import asyncio
 import datetime
+import doctest
 import email.utils
 import random
 import re
@@ -7,6 +8,7 @@ import time
 
 import pytest
 
+from auscult.core import endpoint as endpoint_module
 from auscult.core.endpoint import (
     ChatRequest,
     Client,
@@ -18,6 +20,7 @@ from auscult.core.endpoint import (
     text_part,
 )
 from auscult.core.errors import InputError
+from auscult.core.testing import server as server_module
 from auscult.core.testing.server import Completion, Fail, Hang, Reset, ScriptedServer
 
 KEY = "sk-secret-0123456789abcdef"
@@ -260,3 +263,8 @@ def test_wrong_settings_are_refused(change, word):
     with pytest.raises(InputError, match=word) as caught:
         Endpoint(**{"base_url": "http://127.0.0.1:1/v1", "model": "m", **change})
     assert "word" not in str(caught.value).replace("password", "")
+
+
+@pytest.mark.parametrize("module", [endpoint_module, server_module])
+def test_the_examples_in_the_text_are_right(module):
+    assert doctest.testmod(module).failed == 0

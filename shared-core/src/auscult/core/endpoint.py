@@ -10,6 +10,16 @@ Works with hosted APIs, vLLM, Ollama, llama.cpp and ``transformers serve``; only
 - The key is read from the environment when a connection is opened. It is part of no configuration, message or error.
 
 Needs the extra ``http``.
+
+A question with an image, answered by a scripted server (:mod:`auscult.core.testing.server`):
+
+>>> from auscult.core.testing.server import ScriptedServer
+>>> content = [text_part("Is the left lung clear?"), image_part(b"...", "image/png")]
+>>> request = ChatRequest(messages=[{"role": "user", "content": content}], max_tokens=5, temperature=0)
+>>> with ScriptedServer(lambda body, number: "yes") as server:
+...     endpoint = Endpoint(base_url=server.base_url, model="m")
+...     complete_all(endpoint, [("study-7", request)], lambda pairs: print(pairs[0][0], pairs[0][1].text))
+study-7 yes
 """
 
 import asyncio
