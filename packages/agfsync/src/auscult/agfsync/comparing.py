@@ -1,0 +1,130 @@
+"""Stage 7 as one job: both models draw the same captions from the same seeds, and are scored and compared."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from auscult.agfsync.config import RunConfig
+from auscult.agfsync.evaluation import Comparison, WinRate, by_element_type, compare, verdicts_by_score, win_rate
+from auscult.agfsync.scoring.scoring import SCORES, Scorers, score_candidates
+from auscult.core.canonical import digest, finite, plain
+from auscult.core.device import choose_device, generator
+from auscult.core.files import replace_atomically
+from auscult.core.runs import RunStore
+
+
+def evaluate(config: RunConfig, root: Path, folder: Path) -> dict[str, Any]:
+    """Draw, score and compare base and tuned; write ``report.json`` and ``report.html``.
+
+    Parameters
+    ----------
+    config
+        Of the run.
+    root
+        The run's folder, for its questions and its training.
+    folder
+        Of the stage.
+
+    Returns
+    -------
+    dict
+        ``captions``, ``images``, one entry a score (base, tuned, difference), ``prompt_following`` (the win rate by
+        VQA) and ``overall`` (by VQA, then CLIP, then aesthetics), and the VQA by element type.
+    """
+    from auscult.agfsync.presentation import write_report
+
+    prompts = captions_of(config, root)
+    questions = {row["id"]: row["questions"] for row in prompts}
+    scorers = Scorers.load(config.score)
+    rows = {name: draw_and_score(name, config, root, folder, prompts, scorers) for name in ("base", "tuned")}
+    result = summarize(rows["base"], rows["tuned"], questions, config.evaluate.confidence)
+    text = json.dumps(finite(result), indent=1, ensure_ascii=False)
+    replace_atomically(folder / "report.json", lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
+    write_report(config, root, folder, result, rows)
+    return result
+
+
+def captions_of(config: RunConfig, root: Path) -> list[dict[str, Any]]:
+    """Return captions with questions to evaluate on: the shapes world's held-out ones, else a file's or the run's."""
+    from auscult.agfsync.config import PromptsConfig
+    from auscult.agfsync.prompts import make_prompts
+    from auscult.agfsync.questions import make_questions
+    from auscult.agfsync.stages import read_rows
+
+    limit = config.evaluate.num_prompts
+    if config.evaluate.prompts is None and config.questions.backend != "shapes":
+        return read_rows(root, "questions")[:limit]
+    with RunStore.open(
+        root / "evaluate" / "questions",
+        config=plain([config.evaluate, config.questions]),
+        seed=config.seed,
+        package="agfsync",
+    ) as store:
+        if config.evaluate.prompts is not None:
+            prompts, _ = make_prompts(
+                PromptsConfig(backend="file", path=config.evaluate.prompts), seed=config.seed, store=store
+            )
+        else:
+            from auscult.agfsync.shapes.captions import sample_captions
+
+            captions = sample_captions(limit, generator(config.seed, "held-out"), split="held-out")
+            prompts = [
+                {"id": digest(["held-out", text])[:16], "prompt": text, "category": "held-out"} for text in captions
+            ]
+        rows, _ = make_questions(prompts[:limit], config.questions, store=store)
+    return rows
+
+
+def draw_and_score(
+    name: str, config: RunConfig, root: Path, folder: Path, prompts: Sequence[dict[str, Any]], scorers: Scorers
+) -> list[dict[str, Any]]:
+    """Return scored rows, with paths relative to the stage's folder, of ``"base"`` or ``"tuned"``."""
+    from auscult.agfsync.candidates import generate_candidates, load_pipeline
+    from auscult.agfsync.pipeline import candidates_for_evaluation
+    from auscult.agfsync.training.job import load_tuned
+
+    settings = candidates_for_evaluation(config)
+    pipeline = load_pipeline(settings)
+    if name == "tuned":
+        tuned = load_tuned(config.train.model or config.candidates.model, root / "train")
+        tuned = tuned.to(choose_device(settings.device), pipeline.unet.dtype)
+        tuned.scheduler = pipeline.scheduler
+        tuned.set_progress_bar_config(disable=True)
+        pipeline = tuned
+    identity = {
+        "model": name,
+        "settings": plain([settings, config.score]),
+        "prompts": digest([row["id"] for row in prompts]),
+    }
+    with RunStore.open(folder / name, config=identity, seed=config.seed, package="agfsync") as store:
+        pictures = generate_candidates(prompts, pipeline, settings, seed=config.seed, store=store)
+    with RunStore.open(folder / f"{name}-scores", config=identity, seed=config.seed, package="agfsync") as store:
+        questions = {row["id"]: row["questions"] for row in prompts}
+        scores = score_candidates(
+            pictures, questions, scorers, folder=folder / name, store=store, batch_size=config.score.batch_size
+        )
+    return [
+        {**score, "prompt": picture["prompt"], "path": f"{name}/{picture['path']}"}
+        for score, picture in zip(scores, pictures, strict=True)
+    ]
+
+
+def summarize(
+    base: Sequence[Mapping[str, Any]],
+    tuned: Sequence[Mapping[str, Any]],
+    questions: Mapping[str, Sequence[Mapping[str, str]]],
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Return every comparison of two sets of scored pictures as JSON."""
+    found: dict[str, Comparison | None] = {name: compare(base, tuned, name, confidence=confidence) for name in SCORES}
+    known = [name for name in SCORES if found[name] is not None]
+    wins: dict[str, WinRate] = {"overall": win_rate(verdicts_by_score(base, tuned, known), confidence=confidence)}
+    if "vqa" in known:
+        wins["prompt_following"] = win_rate(verdicts_by_score(base, tuned, ["vqa"]), confidence=confidence)
+    return {
+        "captions": len({row["id"] for row in base}), "images": len(base),
+        **{name: comparison.to_dict() if comparison else None for name, comparison in found.items()},
+        "win_rate": {name: one.to_dict() for name, one in wins.items()},
+        "vqa_by_element_type": {"base": by_element_type(base, questions), "tuned": by_element_type(tuned, questions)},
+    }  # fmt: skip

@@ -1,0 +1,244 @@
+"""A whole run: every stage as a function of the configuration and the run's folder, and all of them in a row.
+
+A finished stage is not done again; an unfinished one goes on where it was.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auscult.agfsync.config import CandidatesConfig, RunConfig
+from auscult.agfsync.prompts import write_rows
+from auscult.agfsync.stages import STAGES, Stage, read_rows, read_stage
+from auscult.core.canonical import plain
+from auscult.core.errors import InputError
+from auscult.core.runs import RunStore
+
+
+def run(config: RunConfig, folder: str | Path, *, stages: Sequence[str] = STAGES) -> dict[str, dict[str, Any]]:
+    """Do the stages that are not done yet, in order, and return what each says.
+
+    Parameters
+    ----------
+    config
+        See :class:`~auscult.agfsync.config.RunConfig`.
+    folder
+        Of the run; every stage has a folder in it.
+    stages
+        Which; those before them must be done.
+
+    Raises
+    ------
+    InputError
+        A stage cannot use what it was given.
+    RunMismatchError
+        The folder has a stage with other settings.
+    """
+    unknown = [name for name in stages if name not in STAGES]
+    if unknown:
+        raise InputError(f"there is no stage {unknown[0]!r}: use {', '.join(STAGES)}")
+    return {name: _FUNCTIONS[name](config, Path(folder)) for name in STAGES if name in stages}
+
+
+def run_prompts(config: RunConfig, root: Path) -> dict[str, Any]:
+    """Stage 1; writes ``prompts.jsonl``."""
+    from auscult.agfsync.prompts import make_prompts
+
+    stage = Stage("prompts", root, [config.seed, config.prompts, _content(config.prompts.path)])
+    if (known := stage.summary()) is not None:
+        return known
+    with _store(stage, config) as store:
+        rows, report = make_prompts(config.prompts, seed=config.seed, store=store)
+    write_rows(rows, stage.folder / "prompts.jsonl")
+    return stage.finish({"prompts": len(rows), "categories": report.rows, "rejected": report.rejected})
+
+
+def run_questions(config: RunConfig, root: Path) -> dict[str, Any]:
+    """Stage 2; writes ``questions.jsonl``."""
+    from auscult.agfsync.questions import make_questions
+
+    prompts = read_rows(root, "prompts")
+    stage = Stage("questions", root, config.questions, _after(root, "prompts"))
+    if (known := stage.summary()) is not None:
+        return known
+    with _store(stage, config) as store:
+        rows, rejected = make_questions(prompts, config.questions, store=store)
+    write_rows(rows, stage.folder / "questions.jsonl")
+    count = sum(len(row["questions"]) for row in rows)
+    return stage.finish({"prompts": len(rows), "questions": count, "rejected": rejected})
+
+
+def run_candidates(config: RunConfig, root: Path) -> dict[str, Any]:
+    """Stage 3; writes ``candidates.jsonl`` and ``images/``."""
+    from auscult.agfsync.candidates import export_parquet, generate_candidates, load_pipeline
+
+    prompts = read_rows(root, "questions")
+    stage = Stage("candidates", root, [config.seed, _without_place(config.candidates)], _after(root, "questions"))
+    if (known := stage.summary()) is not None:
+        return known
+    with _store(stage, config) as store:
+        rows = generate_candidates(
+            prompts, load_pipeline(config.candidates), config.candidates, seed=config.seed, store=store
+        )
+    if config.candidates.image_format == "parquet":
+        export_parquet(rows, stage.folder, stage.folder / "candidates.parquet")
+    write_rows(rows, stage.folder / "candidates.jsonl")
+    return stage.finish({"images": len(rows), "black": sum(row["black"] for row in rows)})
+
+
+def run_score(config: RunConfig, root: Path) -> dict[str, Any]:
+    """Stage 4; writes ``score.jsonl``."""
+    from auscult.agfsync.scoring.scoring import SCORES, Scorers, score_candidates, variance_shares
+
+    candidates = read_rows(root, "candidates")
+    stage = Stage("score", root, _without_place(config.score), _after(root, "candidates"))
+    if (known := stage.summary()) is not None:
+        return known
+    questions = {row["id"]: row["questions"] for row in read_rows(root, "questions")}
+    with _store(stage, config) as store:
+        rows = score_candidates(
+            candidates, questions, Scorers.load(config.score), folder=root / "candidates", store=store,
+            batch_size=config.score.batch_size,
+        )  # fmt: skip
+    write_rows(rows, stage.folder / "score.jsonl")
+    answers = [answer for row in rows for answer in row["vqa_answers"]]
+    means = {name: [row[name] for row in rows if row[name] is not None] for name in SCORES}
+    return stage.finish(
+        {
+            "images": len(rows), "means": {name: float(np.mean(x)) if x else None for name, x in means.items()},
+            "answers": {answer: answers.count(answer) for answer in sorted(set(answers))},
+            "variance_shares": variance_shares(rows, config.pairs.used_weights),
+        }
+    )  # fmt: skip
+
+
+def run_pairs(config: RunConfig, root: Path) -> dict[str, Any]:
+    """Stage 5; writes ``pairs.parquet``. Other weights replace it, unless a model was trained on it."""
+    from auscult.agfsync.pairs import select_pairs, write_pairs
+
+    scores, candidates = read_rows(root, "score"), read_rows(root, "candidates")
+    stage = Stage("pairs", root, [config.seed, config.pairs], _after(root, "score"))
+    if read_stage(root, "train") is not None and (known := stage.summary()) is not None:
+        return known
+    categories = {row["id"]: row["category"] for row in read_rows(root, "questions")}
+    pairs = select_pairs(scores, candidates, config.pairs, seed=config.seed, categories=categories)
+    if not pairs:
+        raise InputError(
+            f"no prompt has a pair with a margin above {config.pairs.min_margin:g}: lower min_margin, draw more "
+            "candidates, or look at the scores for what is missing"
+        )
+    write_pairs(pairs, root / "candidates", stage.folder / "pairs.parquet")
+    margins = np.array([pair["margin"] for pair in pairs])
+    quartiles = np.quantile(margins, [0.25, 0.5, 0.75]).tolist()
+    without = len({row["id"] for row in scores} - {pair["id"] for pair in pairs})
+    return stage.finish({"pairs": len(pairs), "prompts_without": without, "margin_quartiles": quartiles})
+
+
+def run_train(config: RunConfig, root: Path) -> dict[str, Any]:
+    """Stage 6; writes checkpoints and the export."""
+    from auscult.agfsync.training.job import train
+
+    path = Path(config.train.pairs) if config.train.pairs else root / "pairs" / "pairs.parquet"
+    if not path.exists():
+        raise InputError(f"there are no pairs in {path}: run 'agfsync pairs' first, or name yours as train.pairs")
+    after = _content(config.train.pairs) or _after(root, "pairs")
+    stage = Stage("train", root, [config.seed, _without_place(config.train), _model(config)], after)
+    if (known := stage.summary()) is not None:
+        return known
+    return stage.finish(train(path, _model(config), config.train, stage.folder, seed=config.seed))
+
+
+def run_evaluate(config: RunConfig, root: Path) -> dict[str, Any]:
+    """Stage 7; writes ``report.html``, ``report.json`` and the pictures of both models."""
+    from auscult.agfsync.comparing import evaluate
+
+    if read_stage(root, "train") is None:
+        raise InputError(f"the stage train is not done in {root}: run 'agfsync train' first, or 'agfsync run'")
+    settings = [config.seed, config.evaluate, _without_place(config.candidates), _without_place(config.score)]
+    stage = Stage("evaluate", root, settings, _after(root, "train"))
+    if (known := stage.summary()) is not None:
+        return known
+    return stage.finish(evaluate(config, root, stage.folder))
+
+
+def plan_run(config: RunConfig) -> list[dict[str, Any]]:
+    """Return what each stage would do, counted before anything is asked, drawn or trained.
+
+    Counts are upper bounds where repetitions or refusals may lower them.
+    """
+    from auscult.agfsync.prompts import load_categories
+
+    p, c, t, e = config.prompts, config.candidates, config.train, config.evaluate
+    categories = 1 if p.backend in ("shapes", "file") else len(load_categories(p.categories))
+    prompts = categories * p.per_request * p.requests
+    if p.backend == "file":
+        prompts = sum(1 for line in _content(p.path).splitlines() if line.strip())
+    asked = categories * p.requests if p.backend in ("endpoint", "local") else 0
+    images = prompts * c.num_candidates
+    passes = 2 if c.guidance_scale > 1 else 1
+    trained = t.steps * t.batch_size * t.gradient_accumulation
+    held_out = 2 * e.num_prompts * e.images_per_prompt
+    questions = f"about {10 * images} answers" if config.score.vqa != "none" else "no question"
+    return [
+        {"stage": "prompts", "does": f"{prompts} prompts", "model_calls": asked},
+        {"stage": "questions", "does": f"{prompts} prompts, {config.questions.samples} replies each",
+         "model_calls": prompts * config.questions.samples if config.questions.backend in ("endpoint", "local") else 0},
+        {"stage": "candidates", "does": f"{images} images", "model_calls": images * c.steps * passes},
+        {"stage": "score", "does": f"{images} images, {questions}", "model_calls": images},
+        {"stage": "pairs", "does": f"up to {prompts} pairs with best_worst", "model_calls": 0},
+        {"stage": "train", "does": f"{t.steps} steps, {trained} pairs seen", "model_calls": 2 * trained},
+        {"stage": "evaluate", "does": f"{held_out} images", "model_calls": held_out * c.steps * passes},
+    ]  # fmt: skip
+
+
+def _model(config: RunConfig) -> str:
+    return config.train.model or config.candidates.model
+
+
+def _after(root: Path, name: str) -> str:
+    record = read_stage(root, name)
+    if record is None:
+        raise InputError(f"the stage {name} is not done in {root}: run 'agfsync {name}' first, or 'agfsync run'")
+    return str(record["digest"])
+
+
+def _store(stage: Stage, config: RunConfig) -> RunStore:
+    return RunStore.open(
+        stage.folder, config={"stage": stage.name, "settings": plain(stage.settings)}, seed=config.seed,
+        data_fingerprint=stage.after or None, package="agfsync",
+    )  # fmt: skip
+
+
+def _without_place(section: Any) -> Any:
+    """Return a section without where it runs, which does not change what it is meant to give."""
+    return {name: value for name, value in plain(section).items() if name not in ("device", "dtype")}
+
+
+def _content(path: str | None) -> str:
+    """Return a digest of a file's content, or its text where it is short; empty where there is none."""
+    if not path:
+        return ""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give an existing file") from error
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        import hashlib
+
+        return hashlib.sha256(data).hexdigest()
+
+
+def candidates_for_evaluation(config: RunConfig) -> CandidatesConfig:
+    """Return how pictures are drawn for the evaluation: one seed each, no noise on the embedding."""
+    return replace(config.candidates, num_candidates=config.evaluate.images_per_prompt, diversity="seed_only")
+
+
+_FUNCTIONS: Mapping[str, Callable[[RunConfig, Path], dict[str, Any]]] = {
+    "prompts": run_prompts, "questions": run_questions, "candidates": run_candidates, "score": run_score,
+    "pairs": run_pairs, "train": run_train, "evaluate": run_evaluate,
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""Stage 4: scores of every picture by a VQA judge, CLIP and an aesthetic measure."""

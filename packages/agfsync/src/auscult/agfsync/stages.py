@@ -1,0 +1,98 @@
+"""What stages of a run share: their folders, and whether a stage is done with just these settings and inputs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auscult.core.canonical import difference, digest, finite, plain
+from auscult.core.errors import InputError, RunMismatchError
+from auscult.core.files import replace_atomically
+
+STAGES = ("prompts", "questions", "candidates", "score", "pairs", "train", "evaluate")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run, in a folder of its own.
+
+    Parameters
+    ----------
+    name
+        One of :data:`STAGES`.
+    root
+        The run's folder.
+    settings
+        What the stage's results depend on, beside the stage before.
+    after
+        The digest of the stage before; empty for a first one.
+    """
+
+    name: str
+    root: Path
+    settings: Any
+    after: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the stage writes."""
+        return self.root / self.name
+
+    @property
+    def digest(self) -> str:
+        """Of settings and inputs."""
+        return digest([self.name, self.settings, self.after])
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return what the stage said when it was done with just these settings and inputs, else None.
+
+        Raises
+        ------
+        RunMismatchError
+            It was done with others.
+        """
+        known = read_stage(self.root, self.name)
+        if known is None:
+            return None
+        if known["digest"] == self.digest:
+            summary: dict[str, Any] = known["summary"]
+            return summary
+        changes = difference(known["settings"], plain(self.settings)) or ["what the stage before gave"]
+        raise RunMismatchError(
+            f"the stage {self.name} in {self.root} was done with other settings: {'; '.join(changes)} (old -> new): "
+            "give the old ones, or choose another folder"
+        )
+
+    def finish(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Note that the stage is done."""
+        record = {"digest": self.digest, "settings": plain(self.settings), "summary": finite(plain(dict(summary)))}
+        text = json.dumps(record, indent=1, ensure_ascii=False)
+        replace_atomically(self.folder / "stage.json", lambda partial: partial.write_text(text, encoding="utf-8"))
+        result: dict[str, Any] = record["summary"]
+        return result
+
+
+def read_stage(root: Path, name: str) -> dict[str, Any] | None:
+    """Return the record of a finished stage, or None."""
+    try:
+        record: dict[str, Any] = json.loads((root / name / "stage.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{root / name / 'stage.json'} is damaged: delete it, and the stage is done again") from error
+    return record
+
+
+def read_rows(root: Path, name: str) -> list[dict[str, Any]]:
+    """Return the rows that a finished stage wrote.
+
+    Raises
+    ------
+    InputError
+        The stage is not done.
+    """
+    path = root / name / f"{name}.jsonl"
+    if not path.exists():
+        raise InputError(f"the stage {name} is not done in {root}: run 'agfsync {name}' first, or 'agfsync run'")
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -1,0 +1,141 @@
+"""Stage 6 as one job: pairs and a model in, a tuned model out; goes on from its last checkpoint."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from auscult.agfsync.config import TrainConfig
+from auscult.core.canonical import finite
+from auscult.core.errors import InputError
+from auscult.core.files import replace_atomically
+from auscult.core.progress import progress
+
+
+def train(pairs: Path, model: str, config: TrainConfig, folder: Path, *, seed: int) -> dict[str, Any]:
+    """Tune a model on pairs.
+
+    Parameters
+    ----------
+    pairs
+        See :func:`auscult.agfsync.importing.read_pairs`.
+    model
+        The ID or folder of a pipeline of SD or SDXL, or ``shapes``.
+    config
+        Of the stage.
+    folder
+        Gets the cache, checkpoints, ``log.json``, and ``adapter/`` (for ``load_lora_weights``) or ``pipeline/``.
+    seed
+        Of the run.
+
+    Returns
+    -------
+    dict
+        ``pairs, steps, export``, and the last means of loss, accuracy and margin.
+    """
+    import torch
+    from diffusers import AutoPipelineForText2Image
+    from transformers import PrinterCallback
+
+    from auscult.agfsync.candidates import open_pipeline
+    from auscult.agfsync.importing import read_pairs
+    from auscult.agfsync.training.cache import cache_pairs
+    from auscult.agfsync.training.export import save_adapter
+    from auscult.agfsync.training.trainer import DiffusionDPOTrainer
+    from auscult.core.device import choose_device, choose_dtype
+
+    rows = read_pairs(pairs)
+    device = choose_device(config.device)
+    dtype = choose_dtype(device, config.dtype)
+    pipeline = open_pipeline(model, None, torch.float32, AutoPipelineForText2Image).to(device)
+    resolution = config.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    data = cache_pairs(rows, pipeline, folder / "cache", resolution=resolution)
+    if config.lora_rank < 0:
+        raise InputError(f"lora_rank is {config.lora_rank}: use 0 for all weights, or a rank such as 16")
+    trainer = DiffusionDPOTrainer(
+        pipeline.unet, args=_arguments(config, folder, device, dtype, seed), train_dataset=data,
+        noise_scheduler=pipeline.scheduler, peft_config=_lora(config.lora_rank, seed) if config.lora_rank else None,
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = last_checkpoint(folder)
+    with progress("Training", config.steps) as advance:
+        trainer.add_callback(_advancing(advance))
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    history = trainer.state.log_history
+    text = json.dumps(finite(history), indent=1)
+    replace_atomically(folder / "log.json", lambda partial: partial.write_text(text, encoding="utf-8"))
+    if trainer.has_adapter:
+        export = folder / "adapter"
+        save_adapter(trainer.unet, export)
+    else:
+        export = folder / "pipeline"
+        pipeline.save_pretrained(export)
+    lines = [line for line in history if "loss" in line]
+    last = lines[-max(len(lines) // 5, 1) :]
+    keys = ("loss", "rewards/accuracies", "rewards/margins", "errors/chosen_excess", "errors/rejected_excess")
+    means = {key: sum(line[key] for line in last) / len(last) for key in keys} if last else {}
+    return {
+        "pairs": len(data),
+        "steps": trainer.state.global_step,
+        "export": export.name,
+        "beta": trainer.beta,
+        **means,
+    }
+
+
+def _arguments(config: TrainConfig, folder: Path, device: str, dtype: str, seed: int) -> Any:
+    from auscult.agfsync.training.config import DiffusionDPOConfig
+
+    return DiffusionDPOConfig(
+        output_dir=str(folder), max_steps=config.steps, per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation, learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps, lr_scheduler_type="cosine", save_steps=config.save_steps,
+        save_total_limit=2, logging_steps=max(config.steps // 50, 1), seed=seed, use_cpu=device == "cpu",
+        bf16=dtype == "bfloat16", disable_tqdm=True, log_level="error", beta=config.beta, loss_type=config.loss_type,
+        precompute_ref_log_probs=config.ref_draws > 0, ref_draws=config.ref_draws,
+        split_backward=config.split_backward, gradient_checkpointing=config.gradient_checkpointing,
+        timestep_set=list(config.timestep_set), guard_window=config.guard_window,
+    )  # fmt: skip
+
+
+def _advancing(advance: Callable[[int], None]) -> Any:
+    """Return a callback that moves a progress bar."""
+    from transformers import TrainerCallback
+
+    class Advancing(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            advance(1)
+
+    return Advancing()
+
+
+def _lora(rank: int, seed: int) -> Any:
+    import torch
+    from peft import LoraConfig
+
+    torch.manual_seed(seed)  # the adapter starts from random numbers
+    return LoraConfig(
+        r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=["to_q", "to_k", "to_v", "to_out.0"]
+    )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that was written to its end, or None."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
+    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def load_tuned(model: str, folder: Path) -> Any:
+    """Return a pipeline with what a training in a folder exported, as plain diffusers loads it."""
+    import torch
+    from diffusers import AutoPipelineForText2Image
+
+    from auscult.agfsync.candidates import open_pipeline
+
+    if (folder / "adapter").is_dir():
+        pipeline = open_pipeline(model, None, torch.float32, AutoPipelineForText2Image)
+        pipeline.load_lora_weights(folder / "adapter")
+        return pipeline
+    if (folder / "pipeline").is_dir():
+        return open_pipeline(str(folder / "pipeline"), None, torch.float32, AutoPipelineForText2Image)
+    raise InputError(f"{folder} has neither adapter nor pipeline: train first")
