@@ -70,6 +70,16 @@ def test_there_is_one_table_and_one_plot(ablation):
     assert all((folder / "out" / name / "manifest.json").exists() for name in noted.values())
 
 
+def test_a_setting_may_be_nothing(tmp_path):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("base: {prompt: {window: first}}\ngrid: {context: [null, 9000]}\n")
+    ablate(grid, tmp_path / "out", {})
+    head, one, other = (tmp_path / "out/table.csv").read_text("utf-8").splitlines()
+    assert head.count(",") == one.count(",") == other.count(",")
+    assert one.startswith(",217,")
+    assert other.startswith("9000,217,")
+
+
 def test_windows_are_paired_by_stay(tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text("base: {prompt: {ranges: corrected}}\ngrid: {window: [first, last]}\n")

@@ -21,6 +21,7 @@ from auscult.ehr_prompt.running import make_backend, run
 from auscult.ehr_prompt.scoring import read_answers, score
 
 SERVER = {"first_wait": 0.001, "timeout": 5.0, "attempts": 4}
+MADE = {}  # baselines, trained once for all runs with the same window and task
 
 
 def ldh(body):
@@ -40,7 +41,7 @@ def settings(server, **prompt):
 
 def ask(config, folder, tjh=None, **options):
     prepared = prepare(config, tjh)
-    return run(config, folder, make_backend(config, prepared, **SERVER), prepared=prepared, **options)
+    return run(config, folder, make_backend(config, prepared, **SERVER), prepared=prepared, baselines=MADE, **options)
 
 
 @pytest.mark.parametrize("layout", ["string", "list", "batches"])
@@ -67,7 +68,7 @@ def test_a_troubled_server_gives_the_same_table(tmp_path, tjh):
         with ScriptedServer(behave) as server:
             prepared = prepare(settings(server, window="first"), tjh)
             backend = make_backend(settings(server), prepared, first_wait=0.001, attempts=20)
-            run(settings(server, window="first"), tmp_path / name, backend, prepared=prepared)
+            run(settings(server, window="first"), tmp_path / name, backend, prepared=prepared, baselines=MADE)
         tables.append(read_answers(tmp_path / name).table.drop(columns="key"))
     assert tables[0].equals(tables[1])
 
@@ -77,7 +78,13 @@ def test_the_key_is_in_no_file_of_a_run(tmp_path, tjh, monkeypatch):
     with ScriptedServer(oracle) as server:
         config = settings(server, window="first").model_copy(update={"request": {"top_p": 0.9, "max_tokens": None}})
         prepared = prepare(config, tjh)
-        run(config, tmp_path / "run", make_backend(config, prepared, api_key_env="MY_KEY"), prepared=prepared)
+        run(
+            config,
+            tmp_path / "run",
+            make_backend(config, prepared, api_key_env="MY_KEY"),
+            prepared=prepared,
+            baselines=MADE,
+        )
         assert server.headers[0]["Authorization"] == "Bearer sk-secret-0123456789abcdef"
         assert server.bodies[0]["top_p"] == 0.9
         assert "max_tokens" not in server.bodies[0]
@@ -151,7 +158,7 @@ def test_killed_twenty_times_it_repeats_no_stored_call_and_ends_with_the_same_ta
     with ScriptedServer(lambda body, number: Hang(0.002, oracle(body, number))) as server:
         config = settings(server, window="first").model_copy(update={"samples": 10, "temperature": 1.0})
         prepared = prepare(config, tjh)
-        run(config, tmp_path / "whole", prepared=prepared)
+        run(config, tmp_path / "whole", prepared=prepared, baselines=MADE)
         plan = plan_questions(config, prepared)
         sent = {}
         for row, sample, key in zip(plan["row"], plan["sample"], plan["key"], strict=True):
@@ -266,7 +273,7 @@ def test_the_baselines_are_those_of_the_paper_s_split(tmp_path, tjh):
     ):  # fmt: skip
         config = RunConfig(prompt=PromptConfig(window=window))
         prepared = prepare(config, tjh)
-        run(config, tmp_path / window, make_backend(config, prepared), prepared=prepared)
+        run(config, tmp_path / window, make_backend(config, prepared), prepared=prepared, baselines=MADE)
         found = score(tmp_path / window, n_boot=20)["baselines"]
         assert len(found) == 7
         for name, value in expected.items():

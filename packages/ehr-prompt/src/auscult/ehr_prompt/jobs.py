@@ -125,7 +125,7 @@ def ablate(
     def write(partial: Path) -> None:
         with partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            flat = [_flat(row) for row in rows]
+            flat = [_flat(row, set(one.settings)) for one, row in zip(conditions, rows, strict=True)]
             writer.writerow(flat[0])
             writer.writerows(row.values() for row in flat)
 
@@ -139,14 +139,13 @@ def ablate(
     }
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+def _flat(row: dict[str, Any], settings: set[str]) -> dict[str, Any]:
     """Return a row with one column a number: a measured value has its bounds beside it."""
     flat: dict[str, Any] = {}
-    measured = {"coverage", "n"}
     for name, value in row.items():
-        if isinstance(value, dict) or (value is None and name not in measured):
+        if name in settings | {"n", "coverage"}:
+            flat[name] = value
+        else:
             low, high = value["ci"] if value else (None, None)
             flat |= {name: value["value"] if value else None, f"{name} low": low, f"{name} high": high}
-        else:
-            flat[name] = value
     return flat

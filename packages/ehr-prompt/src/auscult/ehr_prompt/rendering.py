@@ -24,6 +24,8 @@ from auscult.ehr_prompt.tasks import describe_answer, make_task
 from auscult.ehr_prompt.windows import Case, choose_case, prefixes
 from auscult.ehr_prompt.wording import patient_form, render
 
+_REMEMBERED = 10_000
+
 
 class Prompt(NamedTuple):
     """One question as it is sent: who is asked about (never part of the text), the messages, the answer's length."""
@@ -212,6 +214,8 @@ class Renderer:
             moments = self.cohort.anchor[row] + (hours * 3600).round().astype("timedelta64[s]")
             return [str(np.datetime_as_string(moment, unit="D" if day else "m")) for moment in moments]
         known, words = self._moments, []
+        if len(known) > _REMEMBERED:
+            known.clear()
         for hour in hours.tolist():
             if hour not in known:
                 known[hour] = f"day {format_number(hour / 24)}" if day else f"hour {format_number(hour)}"
