@@ -55,6 +55,10 @@ def test_what_is_returned_is_what_eight_bits_hold(target, record):
     assert torch.allclose(scaled, scaled.round(), atol=1e-4)
     change = (scaled.round() - (result.clean_image.double() * 255).round()).abs().max()
     assert change <= math.floor(255 * SMALL.epsilon + 1e-6)
+    # Property 8: the whole prompt with the suffix's text has its ids in their place.
+    request = make_request(record, "2m", target.templates)
+    _, ids = target.prompts.segments(request, result.suffix)
+    assert ids == result.suffix_ids
     loss = target.loss(result.image, result.suffix_ids, record)
     assert result.final_loss == pytest.approx(float(loss), abs=1e-4)
 
