@@ -29,7 +29,7 @@ def calibration_in_the_large(label: Numbers, score: Numbers, weight: Numbers | N
 
 
 def brier_score(label: Numbers, score: Numbers, weight: Numbers | None = None) -> float:
-    """Return the mean squared distance of the probability from the label.
+    """Return the mean squared distance of the probability from the label (Brier 1950).
 
     Examples
     --------
@@ -54,7 +54,7 @@ def log_loss(label: Numbers, score: Numbers, weight: Numbers | None = None) -> f
 
 
 def generalized_true_positive_rate(label: Numbers, score: Numbers, weight: Numbers | None = None) -> float:
-    """Return the mean probability among positives, the true positive rate without a threshold.
+    """Return the mean probability among positives, a true positive rate without threshold (Pleiss et al. 2017).
 
     Examples
     --------
@@ -66,7 +66,7 @@ def generalized_true_positive_rate(label: Numbers, score: Numbers, weight: Numbe
 
 
 def generalized_false_positive_rate(label: Numbers, score: Numbers, weight: Numbers | None = None) -> float:
-    """Return the mean probability among negatives, the false positive rate without a threshold.
+    """Return the mean probability among negatives, a false positive rate without threshold (Pleiss et al. 2017).
 
     Examples
     --------
@@ -141,7 +141,7 @@ def calibration_curve(
 def expected_calibration_error(
     label: Numbers, score: Numbers, weight: Numbers | None = None, *, bins: int = 10
 ) -> float:
-    """Return the expected calibration error over bins of equal mass, as in :func:`calibration_curve`.
+    """Return the expected calibration error (Naeini et al. 2015) over the bins of :func:`calibration_curve`.
 
     It grows with the number of bins and with the noise of small groups: state ``bins``, and compare groups of
     different sizes with care.

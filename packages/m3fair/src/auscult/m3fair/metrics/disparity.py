@@ -2,6 +2,9 @@
 
 Signs follow AIF360: group minus reference, group over reference. What is undefined (a rate of nobody) is NaN,
 never 0; a ratio to a rate of 0 is infinite.
+
+Sources: disparate impact, Feldman et al. 2015; equal opportunity and odds, Hardt et al. 2016; predictive parity,
+Chouldechova 2017; the averages and their names, Bellamy et al. 2019 (AIF360).
 """
 
 from collections.abc import Callable

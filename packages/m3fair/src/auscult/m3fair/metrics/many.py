@@ -243,7 +243,7 @@ def weighted_violations(
 
 
 def equalized_odds_difference(groups: Confusion, *, agg: Literal["worst_case", "mean"] = "worst_case") -> Array:
-    """Return how far the groups are from equal true and false positive rates.
+    """Return how far the groups are from equal true and false positive rates (Hardt et al. 2016).
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def equalized_odds_difference(groups: Confusion, *, agg: Literal["worst_case", "
 
 
 def equalized_odds_ratio(groups: Confusion) -> Array:
-    """Return the smaller of the two ratios, smallest over largest, of true and false positive rates.
+    """Return the smaller ratio, smallest over largest, of true and of false positive rates, as fairlearn.
 
     Parameters
     ----------

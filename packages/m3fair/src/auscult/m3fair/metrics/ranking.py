@@ -99,7 +99,7 @@ def average_precision(label: npt.ArrayLike, score: npt.ArrayLike, weight: npt.Ar
 
 
 def min_sensitivity_precision(label: npt.ArrayLike, score: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
-    """Return min(Se, +P): the best, over all thresholds, of the smaller of sensitivity and precision.
+    """Return min(Se, +P): over all thresholds, the best smaller one of sensitivity and precision (Silva et al. 2012).
 
     Examples
     --------
