@@ -36,19 +36,24 @@ from auscult.o2m_attack.stand_ins import TEMPLATES, demo_records
 from auscult.o2m_attack.targets.llava import LlavaTarget
 from auscult.o2m_attack.transfer import transfer_run
 
-RECORDS = 12
+RECORDS = 9
 OPENING = r"I see [^.]*\.\s*"
 """What every reply of the model begins with; the refusal judge reads what follows."""
 
 CONFIG = AttackConfig(
     steps=1000, epsilon=16 / 255, alpha=2 / 255, image_steps=2, search_width=32, topk=64, suffix_length=10,
-    max_forward_tokens=40_000, new_tokens=24,
+    max_forward_tokens=10_000, new_tokens=24,
 )  # fmt: skip
 """The budget of forward tokens, not the number of steps, ends an optimisation: it is the same for all three."""
 
 
 def run_demo(
-    out: str | Path, *, seed: int = 0, records: int = RECORDS, target: LlavaTarget | None = None
+    out: str | Path,
+    *,
+    seed: int = 0,
+    records: int = RECORDS,
+    forward_tokens: int | None = CONFIG.max_forward_tokens,
+    target: LlavaTarget | None = None,
 ) -> dict[str, Any]:
     """Train the model, ask it, attack it, defend it, and write the report; three minutes on two cores.
 
@@ -59,7 +64,9 @@ def run_demo(
     seed
         Of model, records and optimisers.
     records
-        How many.
+        How many; nine are one of each attribute.
+    forward_tokens
+        Budget of each optimisation.
     target
         The trained model, where it is at hand already.
 
@@ -77,7 +84,7 @@ def run_demo(
     from auscult.o2m_attack.victim import demo_target
 
     folder = Path(out) / "run"
-    config = replace(CONFIG, seed=seed)
+    config = replace(CONFIG, seed=seed, max_forward_tokens=forward_tokens)
     target = target or demo_target(seed)
     cases = demo_records(records, seed=seed)
     campaign.run(target, cases, folder, conditions=CONDITIONS, optimizers=("none",), config=config, progress=True)

@@ -75,6 +75,7 @@ def transfer_run(
     tokens = int(manifest["config"]["attack"]["new_tokens"])
     identity = {"model": target.name, "defence": name, "new_tokens": tokens}
     place = Path(folder) / _REPLAYS / digest(identity)[:16]
+    place.parent.mkdir(mode=0o700, exist_ok=True)
     done = 0
     with RunStore.open(
         place, config=identity, data_fingerprint=manifest["data_fingerprint"], package="o2m-attack", mode=PRIVATE
