@@ -14,7 +14,8 @@ Method = Literal["temperature", "isotonic"]
 
 # Risks of exactly 0 or 1 have no log-odds.
 _TINY = 1e-6
-# Pulls the two weights of a stack together, as strong as so many stays: they differ only where the data say so.
+# Pulls the two weights of a stack to one half each, and the logarithm of a temperature to zero: few held-out stays
+# that a model happens to part perfectly would ask for risks of 0 and 1.
 _PRIOR = 10.0
 
 
@@ -50,7 +51,7 @@ class Stack:
     def fit(cls, first: ArrayLike, second: ArrayLike, label: ArrayLike) -> Self:
         """Return the weights that maximise the likelihood of held-out labels [N], given two log-odds [N].
 
-        Where the labels say little, the two weights are equal.
+        Where the labels say little, both weights are near one half.
         """
         from scipy.optimize import minimize
 
@@ -59,11 +60,10 @@ class Stack:
 
         def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
             score = z @ parameters[:2] + parameters[2]
-            apart = parameters[0] - parameters[1]
-            value = np.logaddexp(0, score).sum() - y @ score + _PRIOR / 2 * apart**2
+            away = parameters[:2] - 0.5
+            value = np.logaddexp(0, score).sum() - y @ score + _PRIOR / 2 * (away @ away)
             error = probability(score) - y
-            pull = _PRIOR * apart * np.array([1.0, -1.0])
-            return float(value), np.append(z.T @ error + pull, error.sum())
+            return float(value), np.append(z.T @ error + _PRIOR * away, error.sum())
 
         bounds = [(0.0, 4.0), (0.0, 4.0), (-20.0, 20.0)]
         found = minimize(loss, np.array([0.5, 0.5, 0.0]), jac=True, bounds=bounds, method="L-BFGS-B").x
@@ -141,6 +141,6 @@ def _temperature(z: FloatArray, y: FloatArray) -> float:
 
     def loss(log_temperature: float) -> float:
         scaled = z * np.exp(-log_temperature)
-        return float(np.logaddexp(0, scaled).sum() - y @ scaled)
+        return float(np.logaddexp(0, scaled).sum() - y @ scaled + _PRIOR / 2 * log_temperature**2)
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))

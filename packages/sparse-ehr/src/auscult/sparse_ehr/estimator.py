@@ -24,6 +24,7 @@ FloatArray = NDArray[np.float64]
 
 # Stays that are prepared at a time: a large cohort streams through.
 _CHUNK = 512
+_STEP_HOURS = 4.0
 
 
 class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -42,8 +43,9 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     calibration
         ``"temperature"``, ``"isotonic"`` or None.
     n_members
-        How many models are averaged. With one, an eighth of the stays is held out; with more, as many folds are made
-        as there are members, five at least. Where ``fit`` is given a validation part, members differ by their seeds.
+        How many models are averaged. With more than one, as many folds are made as there are members, five at least,
+        and each member is fitted without one of them; with one, an eighth of the stays is held out. Where ``fit`` is
+        given a validation part, members differ by their seeds alone.
     variant
         ``"corrected"``, or ``"released"``: PRISM as in the authors' file, with its defects.
     switches
@@ -58,6 +60,9 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         As in :class:`~auscult.sparse_ehr.training.TrainingConfig`.
     bin_hours, window_hours
         As in :func:`~auscult.sparse_ehr.inputs.to_grid`.
+    step_hours
+        Width of a step of the network, in whole bins: it sees what is known at the end of each, and exact times since
+        the last measurement; the trees see every bin. By default 4 hours, in the released variant one bin.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     random_state
@@ -82,7 +87,7 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(0, 2, 80)
     >>> X = np.where(rng.random((80, 6, 3)) < 0.5, np.nan, rng.normal(size=(80, 6, 3)) + y[:, None, None])
-    >>> model = PrismClassifier(max_epochs=2, channel=4, hidden=8).fit(X, y)
+    >>> model = PrismClassifier(n_members=1, max_epochs=2, channel=4, hidden=8).fit(X, y)
     >>> model.predict_proba(X).shape, model.confidence(X).shape
     ((80, 2), (80, 6, 3))
     """
@@ -92,7 +97,7 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         *,
         summary_stack: bool = True,
         calibration: Method | None = "temperature",
-        n_members: int = 1,
+        n_members: int = 5,
         variant: Literal["corrected", "released"] = "corrected",
         switches: Mapping[str, Any] | None = None,
         missing_inputs: bool | None = None,
@@ -108,6 +113,7 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         prototype_init: Literal["latent", "input"] = "latent",
         bin_hours: float = 1.0,
         window_hours: float = 48.0,
+        step_hours: float | None = None,
         device: str = "auto",
         random_state: int = 0,
         checkpoint: str | None = None,
@@ -130,6 +136,7 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.prototype_init = prototype_init
         self.bin_hours = bin_hours
         self.window_hours = window_hours
+        self.step_hours = step_hours
         self.device = device
         self.random_state = random_state
         self.checkpoint = checkpoint
@@ -165,7 +172,7 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             For missing labels or a single class, a person on both sides, infinite values, shapes that do not fit,
             or a parameter that makes no sense.
         """
-        config = self._config()
+        config = self.member_config()
         grid = self._grid(X, static)
         self.classes_, label = check_labels(y, len(grid))
         persons = _persons(X, groups, len(grid))
@@ -207,6 +214,19 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         parts = [self._risk(*self._scores(grid)) for grid in self._chunks(X, static)]
         risk = np.concatenate(parts) if parts else np.empty(0)
         return np.column_stack([1 - risk, risk])
+
+    def log_odds(self, X: Any, *, static: ArrayLike | None = None) -> tuple[FloatArray, FloatArray | None]:
+        """Return the log-odds [N] of PRISM and of the trees (None without them), before they are combined.
+
+        Parameters
+        ----------
+        X, static
+            As in ``predict_proba``.
+        """
+        parts = [self._scores(grid) for grid in self._chunks(X, static)]
+        trees = [score for _, score in parts if score is not None]
+        network = np.concatenate([score for score, _ in parts]) if parts else np.empty(0)
+        return network, np.concatenate(trees) if trees else None
 
     def predict(self, X: Any, *, static: ArrayLike | None = None) -> NDArray[Any]:
         """Return [N] the more probable class."""
@@ -289,8 +309,14 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _config(self) -> MemberConfig:
-        """Return what the members are made of; says what is wrong with a parameter."""
+    def member_config(self) -> MemberConfig:
+        """Return what the parameters say that each member is made of.
+
+        Raises
+        ------
+        InputError
+            For a parameter that makes no sense.
+        """
         members: Any = self.n_members
         if not isinstance(members, (int, np.integer)) or members < 1:
             raise InputError(f"n_members is {members!r}: give a whole number from 1")
@@ -306,9 +332,19 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             self.variant,
             {**(self.switches if self.switches is not None else {}), **switches},
             self.missing_inputs,
+            self._every(),
             training,
             self.summary_stack,
         )
+
+    def _every(self) -> int:
+        """Return how many bins are a step of the network."""
+        if self.step_hours is None:
+            return 1 if self.variant == "released" else max(1, round(_STEP_HOURS / self.bin_hours))
+        every = self.step_hours / self.bin_hours
+        if not every >= 1 or every != round(every):
+            raise InputError(f"step_hours is {self.step_hours}: give a multiple of bin_hours, {self.bin_hours}")
+        return round(every)
 
     def _grid(self, X: Any, static: ArrayLike | None) -> Cohort:
         return to_grid(X, static, bin_hours=self.bin_hours, window_hours=self.window_hours)

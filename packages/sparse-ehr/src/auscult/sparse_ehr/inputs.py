@@ -141,6 +141,9 @@ class Preparer:
     missing_inputs
         Whether the encoder of each variable also sees if it is measured now (1 or 0) and how fresh its last value is
         (1 now, falling with time, 0 if never). An extension of ours; as released, it sees the filled value alone.
+    every
+        How many steps of the grid are one of the model, which sees what is known at the end of them. The last step
+        is always one.
 
     Attributes
     ----------
@@ -151,11 +154,13 @@ class Preparer:
         Columns of the static values.
     presence_rate_ : ndarray [L]
     n_steps_ : int
+        Of the grid.
     """
 
-    def __init__(self, *, unknown: float = -1.0, missing_inputs: bool = True) -> None:
+    def __init__(self, *, unknown: float = -1.0, missing_inputs: bool = True, every: int = 1) -> None:
         self.unknown = unknown
         self.missing_inputs = missing_inputs
+        self.every = every
 
     def fit(self, grid: Cohort, rows: Any = slice(None)) -> Self:
         """Learn from some stays, the training ones."""
@@ -183,16 +188,18 @@ class Preparer:
     def transform(self, grid: Cohort) -> Inputs:
         """Return what the model sees; ``grid`` has the columns of the fit (:meth:`align`)."""
         filled = self._filler.transform(grid)
-        hours = time_since_last(grid).hours
-        count, steps, _ = grid.values.shape
-        values = np.empty((count, steps, sum(self.widths_)), np.float32)
+        steps = self._steps()
+        hours = time_since_last(grid).hours[:, steps]
+        known = filled.values[:, steps]
+        count, width = len(grid), self.every * self.horizon_ / self.n_steps_
+        values = np.empty((count, len(steps), sum(self.widths_)), np.float32)
         column = 0
         for i, feature in enumerate(self.features_):
-            for part in _columns(filled.values[..., i], feature, self.unknown):
+            for part in _columns(known[..., i], feature, self.unknown):
                 values[..., column] = part
                 column += 1
             if self.missing_inputs:
-                values[..., column] = hours[..., i] == 0
+                values[..., column] = hours[..., i] < width
                 # Half as fresh after an eighth of the window: six hours of two days.
                 values[..., column + 1] = 1 / (1 + hours[..., i] * (8 / self.horizon_))
                 column += _EXTRA
@@ -203,6 +210,10 @@ class Preparer:
         ]
         fixed = np.stack(static, axis=1) if static else np.empty((count, 0), np.float32)
         return Inputs(values, fixed.astype(np.float32), hours)
+
+    def spread(self, cells: FloatArray) -> FloatArray:
+        """Return [N, steps of the grid, L] of [N, steps of the model, L]: what holds for a step holds for its parts."""
+        return cells[:, np.searchsorted(self._steps(), np.arange(self.n_steps_))]
 
     def column_names(self) -> tuple[str, ...]:
         """Return the names of the model's features: one a static column, then one a variable."""
@@ -217,6 +228,7 @@ class Preparer:
         return {
             "unknown": self.unknown,
             "missing_inputs": self.missing_inputs,
+            "every": self.every,
             "n_steps": self.n_steps_,
             "step_hours": self.horizon_ / self.n_steps_,
             "filler": self._filler.to_dict(),
@@ -225,9 +237,14 @@ class Preparer:
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """Return the fitted preparer that ``to_dict`` describes."""
-        preparer = cls(unknown=float(saved["unknown"]), missing_inputs=bool(saved["missing_inputs"]))
+        options = float(saved["unknown"]), bool(saved["missing_inputs"]), int(saved["every"])
+        preparer = cls(unknown=options[0], missing_inputs=options[1], every=options[2])
         preparer._filler = Filler.from_dict(saved["filler"])
         return preparer._describe(int(saved["n_steps"]), float(saved["step_hours"]))
+
+    def _steps(self) -> NDArray[np.int64]:
+        """Return which steps of the grid the model sees."""
+        return np.arange(self.n_steps_ - 1, -1, -self.every)[::-1]
 
     def _describe(self, steps: int, step_hours: float) -> Self:
         filler = self._filler

@@ -46,18 +46,20 @@ def check_labels(y: ArrayLike, count: int) -> tuple[NDArray[Any], NDArray[np.boo
 
 
 def codes_of(y: ArrayLike, classes: NDArray[Any], count: int) -> NDArray[np.bool_]:
-    """Return [N] which labels are the second of these classes.
+    """Return [N] which labels, of a validation part, are the second of these classes.
 
     Raises
     ------
     InputError
-        For missing labels, another shape, or a label that is neither class.
+        For missing labels, another shape, a label that is neither class, or one class alone.
     """
     labels = _known(y, count)
     foreign = labels[~np.isin(labels, classes)]
     if len(foreign):
         raise InputError(f"a label is {foreign[0]}, which is none of the classes {classes.tolist()} of the fit")
     second: NDArray[np.bool_] = labels == classes[1]
+    if len(np.unique(second)) < 2:
+        raise InputError("the validation part does not hold both classes: it cannot say how good a model is")
     return second
 
 
@@ -97,9 +99,10 @@ def deal_folds(
         # Two stays of a class are enough for one of them to be held out.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         parts = list(splitter.split(np.empty(len(label)), label, codes))[:members]
-    for rows, _ in parts:
-        if label[rows].all() or not label[rows].any():
-            raise InputError("too few stays have the outcome, or do not have it, to hold some out: give more")
+    if any(len(np.unique(label[side])) < 2 for part in parts for side in part):
+        raise InputError(
+            f"{int(label.sum())} of {len(label)} stays have the outcome: too few of either class to hold some out"
+        )
     return parts
 
 

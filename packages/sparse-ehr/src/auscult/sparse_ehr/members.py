@@ -36,6 +36,8 @@ class MemberConfig:
         Fields of :class:`~auscult.sparse_ehr.nn.PrismConfig` that differ from the variant's.
     missing_inputs
         As in :class:`~auscult.sparse_ehr.inputs.Preparer`; by default only the corrected variant has them.
+    every
+        As in :class:`~auscult.sparse_ehr.inputs.Preparer`.
     training
         How the network is trained.
     trees
@@ -45,6 +47,7 @@ class MemberConfig:
     variant: Literal["corrected", "released"]
     switches: Mapping[str, Any]
     missing_inputs: bool | None
+    every: int
     training: TrainingConfig
     trees: bool
 
@@ -92,7 +95,8 @@ class Member:
         """Return what the network says of stays whose columns are those of the fit."""
         place = choose_device(device)
         try:
-            return forward(self.network.to(place), self.preparer.transform(grid), device=place, cells=cells)
+            found = forward(self.network.to(place), self.preparer.transform(grid), device=place, cells=cells)
+            return replace(found, confidence=self.preparer.spread(found.confidence)) if cells else found
         finally:
             self.network.to("cpu")
 
@@ -126,7 +130,7 @@ def fit_member(
     checkpoint
         As in :func:`~auscult.sparse_ehr.training.train`.
     """
-    preparer = Preparer(missing_inputs=_missing_inputs(config)).fit(grid)
+    preparer = Preparer(missing_inputs=_missing_inputs(config), every=config.every).fit(grid)
     prism = config.network(preparer.widths_, preparer.n_static_, preparer.horizon_, len(grid))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))

@@ -5,7 +5,6 @@ last checkpoint and, on a CPU, ends with the same weights as one that was not.
 """
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +54,10 @@ class TrainingConfig:
         For a number that makes no sense.
     """
 
-    max_epochs: int = 40
-    patience: int = 8
+    max_epochs: int = 12
+    patience: int = 6
     batch_size: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     prototype_init: Literal["latent", "input"] = "latent"
     device: str = "auto"
@@ -109,10 +108,9 @@ def train(
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
     accelerator = Accelerator(device_placement=False, kwargs_handlers=handlers)
-    device = choose_device(config.device) if alone else str(accelerator.device)
+    device = choose_device(config.device) if accelerator.num_processes == 1 else str(accelerator.device)
     model.to(device)
     parallel: nn.Module = accelerator.prepare_model(model, device_placement=False)
     # One update for all parameters: a loop over small ones takes longer than the arithmetic.

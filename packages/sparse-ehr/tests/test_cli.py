@@ -1,0 +1,240 @@
+"""The commands as other programs use them: options, files, JSON, exit codes."""
+
+import contextlib
+import io
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from auscult.core import cli as core_cli
+from auscult.core.testing import Completed, assert_one_sentence, assert_self_contained, files_below, run_command
+from auscult.sparse_ehr import PrismClassifier, jobs
+from auscult.sparse_ehr.cli import app
+
+CONFIG = """
+n_members: 1
+channel: 3
+hidden: 4
+max_epochs: 1
+bin_hours: 12
+window_hours: 48
+device: cpu
+switches: {hard_mask: true}
+"""
+MEASURES = {"auroc", "auprc", "minpse", "brier", "ece", "log_loss"}
+
+
+def sparse_ehr(*arguments):
+    """Run the command in this process, which has the libraries loaded already."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        core_cli.run(app, list(map(str, arguments)))
+    return Completed(ended.value.code or 0, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return a folder with a long table of 80 stays, another of 20 without labels, and a configuration."""
+    folder = tmp_path_factory.mktemp("files")
+    rng = np.random.default_rng(0)
+    for name, count, first in (("train", 80, 0), ("new", 20, 500)):
+        rows = []
+        for i in range(count):
+            died = int(rng.random() < 0.4)
+            for _ in range(int(rng.integers(1, 6))):
+                label = {"mortality": died} if name == "train" else {}
+                code, value = (
+                    ("lactate", rng.normal(2 + died, 1)) if rng.random() < 0.6 else ("pulse", rng.normal(80, 9))
+                )
+                rows.append(
+                    {
+                        "subject_id": f"P{first + i}",
+                        "time": rng.uniform(0, 47),
+                        "code": code,
+                        "value": value,
+                        **label,
+                    }
+                )
+        pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+    (folder / "config.yaml").write_text(CONFIG)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(files):
+    done = sparse_ehr(
+        "train", "--data", f"table:{files / 'train.csv'}", "--task", "mortality", "--out", files / "run",
+        "--config", files / "config.yaml", "--seed", "3", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    return files / "run", json.loads(done.stdout)
+
+
+def is_measured(value):
+    return set(value) == {"value", "ci"} and value["ci"][0] <= value["value"] <= value["ci"][1]
+
+
+def test_train_says_what_it_did_and_leaves_a_model(run):
+    folder, result = run
+    assert (result["n"], result["task"], result["members"], result["epochs"]) == (80, "mortality", 1, [1])
+    assert set(result["held_out"]) == MEASURES
+    assert all(is_measured(value) for value in result["held_out"].values())
+    assert {"manifest.json", "model/model.json", "model/network-0.safetensors", "model/trees-0.txt"} <= set(
+        files_below(folder)
+    )
+    assert not (folder / "checkpoints").exists()
+    model = PrismClassifier.load(folder / "model")
+    assert (model.random_state, model.bin_hours, model.switches) == (3, 12.0, {"hard_mask": True})
+    assert json.loads((folder / "manifest.json").read_text())["seed"] == 3
+
+
+def test_a_finished_run_is_only_read(run, files, monkeypatch):
+    folder, result = run
+    monkeypatch.setattr(PrismClassifier, "fit", None)
+    again = jobs.train_run(f"table:{files / 'train.csv'}", "mortality", folder, seed=3, config=files / "config.yaml")
+    assert {**again, "run": result["run"]} == result
+
+
+def test_another_run_in_the_same_folder_is_refused(run, files):
+    folder, _ = run
+    before = files_below(folder / "model")
+    done = sparse_ehr(
+        "train", "--data", f"table:{files / 'train.csv'}", "--task", "mortality", "--out", folder,
+        "--config", files / "config.yaml", "--seed", "4",
+    )  # fmt: skip
+    assert_one_sentence(done, "seed")
+    assert files_below(folder / "model") == before
+
+
+def test_predict_needs_no_labels(run, files, tmp_path):
+    folder, _ = run
+    out = tmp_path / "p.parquet"
+    done = sparse_ehr("predict", folder, "--data", f"table:{files / 'new.csv'}", "--out", out)
+    assert done.returncode == 0, done
+    table = pd.read_parquet(out)
+    assert list(table.columns) == ["subject_id", "probability"]
+    assert sorted(table["subject_id"]) == sorted(f"P{500 + i}" for i in range(20))
+    assert table["probability"].between(0, 1).all()
+
+
+def test_evaluate_gives_measures_with_intervals_and_knows_whom_it_was_fitted_on(run, files):
+    folder, _ = run
+    done = sparse_ehr("evaluate", folder, "--data", f"table:{files / 'train.csv'}", "--json", "--n-boot", "50")
+    assert done.returncode == 0, done
+    result = json.loads(done.stdout)
+    assert set(result) == {"n", "events", *MEASURES}
+    assert result["n"] == 80
+    assert all(is_measured(result[name]) for name in MEASURES)
+    assert "fitted on 80 of these 80 subjects" in done.stderr
+    text = sparse_ehr("evaluate", folder, "--data", f"table:{files / 'train.csv'}", "--n-boot", "50").stdout
+    assert "auroc" in text
+
+
+def test_measures_of_one_class_are_null(run, files, tmp_path):
+    folder, _ = run
+    rows = pd.read_csv(files / "train.csv")
+    rows[rows["mortality"] == 0].to_csv(tmp_path / "alive.csv", index=False)
+    done = sparse_ehr("evaluate", folder, "--data", f"table:{tmp_path / 'alive.csv'}", "--json", "--n-boot", "20")
+    result = json.loads(done.stdout)
+    assert result["auroc"] == {"value": None, "ci": [None, None]}
+    assert math.isfinite(result["brier"]["value"])
+
+
+def test_explain_writes_a_page(run, files, tmp_path):
+    folder, _ = run
+    done = sparse_ehr("explain", folder, "--subject", "P7", "--k", "4", "--json")
+    assert done.returncode == 0, done
+    result = json.loads(done.stdout)
+    assert result["subject_id"] == "P7"
+    assert len(result["similar"]) == 4
+    assert "P7" not in {str(one["record_id"]) for one in result["similar"]}
+    assert {row["feature"] for row in result["confidence"]} == {"lactate", "pulse"}
+    page = (folder / "explain-P7.html").read_text("utf-8")
+    assert_self_contained(page)
+    assert "How far each value was trusted" in page
+    new = sparse_ehr(
+        "explain", folder, "--subject", "P503", "--data", f"table:{files / 'new.csv'}", "--out", tmp_path / "page.html"
+    )
+    assert new.returncode == 0, new
+    assert_self_contained((tmp_path / "page.html").read_text("utf-8"))
+
+
+def test_train_without_the_stack(files, tmp_path):
+    done = sparse_ehr(
+        "train", "--data", f"table:{files / 'train.csv'}", "--task", "mortality", "--out", tmp_path / "run",
+        "--config", files / "config.yaml", "--no-summary-stack",
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    assert not (tmp_path / "run/model/trees-0.txt").exists()
+    assert "AUROC" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "tjh", "--task", "readmission"], ["readmission", "mortality"]),
+        (["--data", "tjhh", "--task", "mortality"], ["tjh"]),
+        (["--data", "tjh", "--task", "death"], ["death"]),
+        (["--data", "table:nowhere.csv", "--task", "mortality"], ["nowhere.csv"]),
+        (["--data", "tjh", "--task", "mortality", "--config", "nowhere.yaml"], ["nowhere.yaml"]),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_leaves_nothing(tmp_path, arguments, words):
+    assert_one_sentence(sparse_ehr("train", *arguments, "--out", tmp_path / "run"), *words)
+    assert files_below(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("chanel: 3", ["chanel", "channel"]),
+        ("n_members: many", ["n_members"]),
+        ("variant: fixed", ["variant"]),
+        ("random_state: 1", ["random_state"]),
+        ("switches: {similarity: l2}", ["similarity"]),
+    ],
+)
+def test_a_wrong_configuration_is_one_sentence(tmp_path, config, words):
+    (tmp_path / "config.yaml").write_text(config)
+    done = sparse_ehr(
+        "train", "--data", "tjh", "--task", "mortality", "--out", tmp_path / "run", "--config", tmp_path / "config.yaml"
+    )
+    assert_one_sentence(done, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run_and_a_damaged_one(run, files, tmp_path):
+    folder, _ = run
+    assert_one_sentence(
+        sparse_ehr("predict", tmp_path / "x", "--data", "tjh", "--out", tmp_path / "p.parquet"), "no run"
+    )
+    assert_one_sentence(sparse_ehr("predict", folder, "--data", "tjh", "--out", tmp_path / "p.csv"), ".parquet")
+    # Columns of other data.
+    assert_one_sentence(sparse_ehr("predict", folder, "--data", "tjh", "--out", tmp_path / "p.parquet"), "lactate")
+    assert_one_sentence(sparse_ehr("explain", folder, "--subject", "nobody"), "nobody", "P0")
+    weights = folder / "model/network-0.safetensors"
+    content = weights.read_bytes()
+    try:
+        weights.write_bytes(content[:100])
+        done = sparse_ehr("evaluate", folder, "--data", f"table:{files / 'train.csv'}", "--json")
+        assert_one_sentence(done, "network-0.safetensors")
+    finally:
+        weights.write_bytes(content)
+
+
+def test_the_script_and_its_version():
+    done = run_command("sparse-ehr", "--version")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "sparse-ehr")
+
+
+def test_the_help_names_what_others_rely_on():
+    for command, words in {
+        "train": ["--data", "--task", "--out", "--seed", "--config", "--no-summary-stack"],
+        "predict": ["--data", "--out"], "evaluate": ["--data", "--json"], "compare": ["--data", "--out"],
+        "sweep": ["--data", "--out"], "explain": ["--subject"], "demo": ["--out"],
+    }.items():  # fmt: skip
+        shown = sparse_ehr(command, "--help").stdout
+        assert not [word for word in words if word not in shown]
