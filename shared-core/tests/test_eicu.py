@@ -405,7 +405,8 @@ def test_bad_input_is_one_sentence(copy, change):
         ({"min_hours": 1000}, "no stay of tree is left: the last 33 went at 'drop short stays'"),
         ({"preset": "seed", "panel": "labs48"}, "preset='seed' fixes panel, cohort, bins, ranges and duplicates"),
         ({"preset": "seed", "bin_hours": 1}, "preset='seed' fixes panel"),
-        ({"preset": "seed", "min_hours": 1000}, "no row of tree is left"),
+        ({"preset": "seed", "min_hours": 1000}, "no stay of tree is left"),
+        ({"preset": "seed", "hours": 0.5}, "no row of tree is left"),
     ],
 )
 def test_options_that_do_not_fit_are_one_sentence(folder, options, message):

@@ -286,7 +286,7 @@ def test_a_fault_of_the_statement_is_not_blamed_on_the_file(tmp_path):
     with opened(tmp_path) as tree:
         view = tree.open(WANTED)
         with pytest.raises(Exception, match="nonsense") as caught:
-            tree.consume(f"CREATE TABLE copy AS SELECT nonsense FROM {view}", view)
+            tree.consume(f"CREATE TABLE copy AS SELECT nonsense, itemid FROM {view}", view)
         assert not isinstance(caught.value, InputError)
         assert tree.count(view) == 20002
 

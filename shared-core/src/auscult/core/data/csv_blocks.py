@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-_BLOCK = 1 << 23
+_BLOCK = 1 << 20  # stays in the cache of a core
+_NO_QUOTES = pacsv.ParseOptions(quote_char=False)
 # A quoted cell that is longer than this has lost its end.
 _LONGEST_CELL = 1 << 26
 
@@ -89,7 +90,7 @@ class CsvBlocks:
         table = pacsv.read_csv(
             pa.BufferReader(block),
             read_options=pacsv.ReadOptions(column_names=self.header, use_threads=False, block_size=2 * _LONGEST_CELL),
-            parse_options=pacsv.ParseOptions(newlines_in_values=True),
+            parse_options=pacsv.ParseOptions(newlines_in_values=True) if b'"' in block else _NO_QUOTES,
             convert_options=pacsv.ConvertOptions(
                 column_types=self.types, include_columns=list(self.types), null_values=[""], strings_can_be_null=True
             ),

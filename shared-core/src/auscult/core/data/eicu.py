@@ -18,7 +18,7 @@ Interfaces differ between hospitals: what is never measured in one is missing by
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,7 @@ from auscult.core.data.eicu_tables import LAB_TABLE, MINUTE, NURSE_TABLE, open_e
 from auscult.core.data.events import Duplicates, PreAnchor, Rules, read_events
 from auscult.core.data.feature import Feature
 from auscult.core.data.panel import Panel, RangeRule, choose
+from auscult.core.data.stays import coded, keep_stays, numbers, occurring
 from auscult.core.data.tree import Table, Tree
 from auscult.core.errors import InputError
 
@@ -251,7 +252,7 @@ def _build(
         features=panel.features,
         static=values,
         static_features=static_features,
-        labels={name: _numbers(columns, name) for name in ("mortality", "mortality_unit", "readmission", "los_days")},
+        labels={name: numbers(columns, name) for name in ("mortality", "mortality_unit", "readmission", "los_days")},
         attrition=(*attrition, *counted),
         provenance=provenance,
         notes=(NO_DATES, *tree.notes, *_notes(tree, panel, censored)),
@@ -262,7 +263,7 @@ def _choose_stays(tree: Tree, cohort: CohortRule, min_hours: float) -> list[Attr
     """Create the table ``chosen`` of the stays that the rules leave."""
     tree.run("CREATE TEMP TABLE candidates AS SELECT * FROM every_stay")
     left = tree.count("candidates")
-    attrition = [AttritionRow("read unit stays", left, left, 0, f"stays: every one of {tree.folder.name}")]
+    read = AttritionRow("read unit stays", left, left, 0, f"stays: every one of {tree.folder.name}")
     first = [
         ("adults", "age >= 18", "stays: younger than 18, or of unknown age"),
         ("first unit stay", "visit = 1", "stays: later ones of a hospital stay"),
@@ -276,15 +277,7 @@ def _choose_stays(tree: Tree, cohort: CohortRule, min_hours: float) -> list[Attr
     ]
     if min_hours:
         steps.append(("drop short stays", f"minutes >= {min_hours * 60!r}", f"stays: shorter than {min_hours:g} h"))
-    for step, condition, reason in steps:
-        tree.run(f"DELETE FROM candidates WHERE NOT coalesce({condition}, FALSE)")
-        before, left = left, tree.count("candidates")
-        attrition.append(AttritionRow(step, left, left, before - left, reason))
-        if not left:
-            raise InputError(
-                f"no stay of {tree.folder.name} is left: the last {before} went at {step!r} ({reason}); "
-                "give cohort='all' or another min_hours"
-            )
+    attrition = keep_stays(tree, steps, read)
     tree.run(
         "CREATE TEMP TABLE chosen AS SELECT (row_number() OVER (ORDER BY stay) - 1)::INTEGER AS record, * "
         "FROM candidates"
@@ -312,24 +305,15 @@ def _static(tree: Tree, columns: pa.Table, names: Sequence[str]) -> tuple[tuple[
     for name in names:
         if name in _UNITS:
             features.append(Feature(name, unit=_UNITS[name], decimals=0))
-            values.append(_numbers(columns, name))
+            values.append(numbers(columns, name))
         elif name == "sex":
             features.append(Feature(name, kind="categorical", levels=("female", "male")))
-            values.append(_numbers(columns, name))
+            values.append(numbers(columns, name))
         else:
-            known = tree.rows(f"SELECT DISTINCT {name} FROM every_stay WHERE {name} IS NOT NULL ORDER BY 1")
-            code_of = {word: code for code, (word,) in enumerate(known)}
-            levels = tuple(str(word) for word in code_of) or ("unknown",)
-            features.append(Feature(name, kind="categorical", levels=levels))
-            values.append(np.array([code_of.get(word, np.nan) for word in columns[name].to_pylist()], np.float64))
+            feature, codes = coded(columns, name, occurring(tree, "every_stay", name))
+            features.append(feature)
+            values.append(codes)
     return tuple(features), np.array(values, np.float32).reshape(len(features), columns.num_rows).T
-
-
-def _numbers(columns: pa.Table, name: str) -> NDArray[Any]:
-    """Return a column as numbers: whole if it is and none is missing, NaN where one is."""
-    column = columns[name]
-    numbers: NDArray[Any] = (column if column.null_count == 0 else column.cast(pa.float64())).to_numpy()
-    return numbers
 
 
 def _notes(tree: Tree, panel: Panel, censored: Censored) -> list[str]:

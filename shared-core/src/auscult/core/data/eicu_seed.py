@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from auscult.core.data.cohort import AttritionRow, Cohort
 from auscult.core.data.feature import Feature
 from auscult.core.data.ragged import gather
+from auscult.core.data.stays import keep_stays
 from auscult.core.data.tree import Tree
 from auscult.core.errors import InputError
 
@@ -120,19 +121,16 @@ def _choose_stays(tree: Tree, min_hours: float) -> list[AttritionRow]:
     """Create the table ``candidates`` of the stays that the scripts take, whatever their events."""
     tree.run("CREATE TEMP TABLE candidates AS SELECT * FROM every_stay")
     left = tree.count("candidates")
-    attrition = [AttritionRow("read unit stays", left, left, 0, f"stays: every one of {tree.folder.name}")]
+    read = AttritionRow("read unit stays", left, left, 0, f"stays: every one of {tree.folder.name}")
     once = "subject IN (SELECT subject FROM candidates GROUP BY subject HAVING count(*) = 1)"
-    for step, condition, reason in (
+    rules = (
         ("adults up to 89", "age BETWEEN 18 AND 89", "stays: younger, older or of unknown age"),
         ("one stay per patient", once, "stays: of patients with several left"),
         ("known sex", "sex IS NOT NULL", "stays: of no sex, or of another than male and female"),
         ("known outcome", "mortality + mortality_unit IS NOT NULL", "stays: nobody knows whether they ended in death"),
         ("drop short stays", f"minutes > 0 AND minutes >= {min_hours * 60!r}", f"stays: shorter than {min_hours:g} h"),
-    ):
-        tree.run(f"DELETE FROM candidates WHERE NOT coalesce({condition}, FALSE)")
-        before, left = left, tree.count("candidates")
-        attrition.append(AttritionRow(step, left, left, before - left, reason))
-    return attrition
+    )
+    return keep_stays(tree, rules, read)
 
 
 def _make_rows(tree: Tree, names: list[str]) -> None:

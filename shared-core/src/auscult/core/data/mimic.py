@@ -6,7 +6,7 @@ corrected where its successors' scripts go wrong. ``preset="seed"`` makes their 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from auscult.core.data.events import EventTable, Rules, read_events
 from auscult.core.data.feature import Feature
 from auscult.core.data.panel import Panel
 from auscult.core.data.ragged import Ragged
+from auscult.core.data.stays import coded, keep_stays, numbers, occurring
 from auscult.core.data.tree import Tree
 from auscult.core.errors import InputError
 
@@ -138,7 +139,7 @@ def build(tree: Tree, release: Release, panel: Panel, rules: Rules, choices: Cho
         features=panel.features,
         static=static,
         static_features=static_features,
-        labels={name: _numbers(columns, name) for name in ("mortality", "mortality_unit", "readmission", "los_days")},
+        labels={name: numbers(columns, name) for name in ("mortality", "mortality_unit", "readmission", "los_days")},
         attrition=tuple(attrition),
         provenance=provenance,
         notes=(*NOTES, *tree.notes, *_notes(tree)),
@@ -168,7 +169,7 @@ def _choose_stays(tree: Tree, release: Release, choices: Choices, min_hours: flo
         FROM ordered s LEFT JOIN admissions_ a ON s.hadm = a.hadm LEFT JOIN patients_ p ON s.subject = p.subject
     """)
     left = tree.count("candidates")
-    attrition = [AttritionRow("read ICU stays", left, left, 0, "stays: every one of the table")]
+    read = AttritionRow("read ICU stays", left, left, 0, "stays: every one of the table")
     one = "hadm IN (SELECT hadm FROM candidates GROUP BY hadm HAVING count(*) = 1)"
     benchmark = [
         ("drop transfers", "NOT moved", "stays: moved to another unit before they ended"),
@@ -183,15 +184,7 @@ def _choose_stays(tree: Tree, release: Release, choices: Choices, min_hours: flo
     if min_hours:
         long_enough = f"epoch_us(outtime) - epoch_us(intime) >= {round(min_hours * 3.6e9)}"
         steps.append(("drop short stays", long_enough, f"stays: shorter than {min_hours:g} h"))
-    for step, condition, reason in steps:
-        tree.run(f"DELETE FROM candidates WHERE NOT coalesce({condition}, FALSE)")
-        before, left = left, tree.count("candidates")
-        attrition.append(AttritionRow(step, left, left, before - left, reason))
-        if not left:
-            raise InputError(
-                f"no stay of {folder} is left: the last {before} went at {step!r} ({reason}); "
-                "give cohort='all' or another min_hours"
-            )
+    attrition = keep_stays(tree, steps, read)
     tree.run("CREATE TEMP TABLE chosen AS SELECT row_number() OVER (ORDER BY stay) - 1 AS record, * FROM candidates")
     return attrition
 
@@ -249,25 +242,20 @@ def _static(tree: Tree, columns: pa.Table, names: Sequence[str]) -> tuple[tuple[
     for name in names:
         if name == "age":
             features.append(Feature("age", unit="years", decimals=0))
-            values.append(_numbers(columns, "age"))
+            values.append(numbers(columns, "age"))
         elif name == "sex":
             features.append(Feature("sex", kind="categorical", levels=("female", "male")))
-            values.append(_codes(columns, "sex", {"F": 0, "M": 1}))
+            values.append(coded(columns, "sex", ("F", "M"))[1])
         elif name == "ethnicity_group":
             features.append(Feature(name, kind="categorical", levels=GROUPS))
             texts = columns["ethnicity"].to_pylist()
             values.append(np.array([np.nan if text is None else _group(text) for text in texts]))
         else:
-            known = tree.rows(f"SELECT DISTINCT {name} FROM admissions_ WHERE {name} IS NOT NULL ORDER BY 1")
-            words = tuple(word for (word,) in known) or ("unknown",)
-            features.append(Feature(name, kind="categorical", levels=words))
-            values.append(_codes(columns, name, {word: code for code, word in enumerate(words)}))
+            feature, codes = coded(columns, name, occurring(tree, "admissions_", name))
+            features.append(feature)
+            values.append(codes)
     static = np.array(values, np.float32).reshape(len(features), columns.num_rows).T
     return tuple(features), static
-
-
-def _codes(columns: pa.Table, name: str, levels: Mapping[str, int]) -> NDArray[np.float64]:
-    return np.array([levels.get(text, np.nan) for text in columns[name].to_pylist()], np.float64)
 
 
 def _group(ethnicity: str) -> int:
@@ -275,13 +263,6 @@ def _group(ethnicity: str) -> int:
     for separator in (" - ", "/", " OR "):
         word = word.partition(separator)[0]
     return _GROUP_WORDS.get(word.strip(), 0)
-
-
-def _numbers(columns: pa.Table, name: str) -> NDArray[Any]:
-    """Return a column as numbers: whole if it is and none is missing, NaN where one is."""
-    column = columns[name]
-    numbers: NDArray[Any] = (column if column.null_count == 0 else column.cast(pa.float64())).to_numpy()
-    return numbers
 
 
 def _notes(tree: Tree) -> list[str]:

@@ -199,9 +199,10 @@ class Tree:
         self._show(table.view, relation)
         return table.view
 
-    def _show(self, view: str, relation: str) -> None:
-        """Create the view of a table over what holds its columns; those that it lacks are NULL."""
-        *_, header, types = self._files[view]
+    def _show(self, view: str, relation: str, types: Mapping[str, str] | None = None) -> None:
+        """Create the view of a table over what holds its columns, or some of them; those that it lacks are NULL."""
+        *_, header, all_types = self._files[view]
+        types = all_types if types is None else types
         names = {name.strip().lower(): name for name in header}
         chosen = [
             f"{_quoted(names[column])}::{kind} AS {column}" if column in names else f"NULL::{kind} AS {column}"
@@ -215,7 +216,7 @@ class Tree:
         Parameters
         ----------
         sql
-            The statement.
+            The statement; it names every column that it needs.
         view
             As ``open`` returned it.
         only
@@ -224,18 +225,23 @@ class Tree:
         if view in self._files and self._files[view][0].suffix != ".parquet":
             path, relation, header, types = self._files[view]
             held = {name.strip().lower(): name for name in header}
+            named = set(re.findall(r"\w+", sql.lower())) | ({only[0]} if only else set())
+            types = {column: kind for column, kind in types.items() if column in named} or types
             columns = {held[column]: _ARROW[kind] for column, kind in types.items() if column in held}
             wanted = None if only is None else (held[only[0]], only[1])
             blocks = CsvBlocks(path, header, columns, wanted, threads=self.threads)
             try:
                 self._connection.register("csv_blocks", blocks.reader())
-                self._show(view, "csv_blocks")
+                self._show(view, "csv_blocks", types)
+                # Nobody knows how many rows will come, so a join is not turned round to keep them all in memory.
+                self._connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
                 self._connection.execute(sql)
                 return blocks.rows
             except self._errors.Error as error:
                 if blocks.error is None:
                     raise self._explained(error) from error
             finally:
+                self._connection.execute("RESET disabled_optimizers")
                 self._show(view, relation)
                 self._connection.unregister("csv_blocks")
         # DuckDB reads what that one refuses, or says what is wrong with it.
