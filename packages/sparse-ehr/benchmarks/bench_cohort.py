@@ -1,0 +1,111 @@
+"""Predictions for 50,000 stays as a stream, with their peak memory, and similar patients among 50,000.
+
+The model is fitted on a few made-up stays: time and memory do not depend on what it has learnt. Linux only.
+"""
+
+import argparse
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rows import store, to_rows
+
+STEPS, FEATURES = 48, 37
+BLOCK = 5_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stays", type=int, default=50_000)
+    parser.add_argument("--quick", action="store_true", help="200 stays, nothing stored: does it run?")
+    chosen = parser.parse_args()
+    stays = 200 if chosen.quick else chosen.stays
+    rows = in_own_process(predict, stays) + in_own_process(find_similar, stays)
+    if not chosen.quick:
+        store(rows)
+
+
+def predict(stays: int) -> list[dict[str, Any]]:
+    """Measure ``predict_proba`` over an array on disk, so that the input itself is not in memory."""
+    from tempfile import TemporaryDirectory
+
+    model = fit()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "stays.npy"
+        array = np.lib.format.open_memmap(path, "w+", np.float32, (stays, STEPS, FEATURES))
+        for start in range(0, stays, BLOCK):
+            part = array[start : start + BLOCK]
+            part[:] = make_stays(len(part), seed=start)
+        del array, part
+        values = np.load(path, mmap_mode="r")
+        begin, load = time.perf_counter(), os.getloadavg()[0]
+        risk = model.predict_proba(values)[:, 1]
+        seconds = time.perf_counter() - begin
+    np.testing.assert_allclose(risk[:3], model.predict_proba(make_stays(BLOCK, seed=0)[:3])[:, 1], rtol=1e-6)
+    note = f"once, load {load:.1f} of {os.cpu_count()} before; the whole process, imports included"
+    name = f"predict_proba, {stays} stays of {STEPS} x {FEATURES}, one member with trees"
+    return [
+        *to_rows(name, "peak resident memory", "MB", {"PrismClassifier": [resident("VmHWM")]}, note=note),
+        *to_rows(name, "time", "s", {"PrismClassifier": [seconds]}, note=note),
+    ]
+
+
+def find_similar(stays: int) -> list[dict[str, Any]]:
+    """Measure the ten most similar of so many patients for each of them, against one product a block of rows."""
+    import torch
+
+    from auscult.core.kernels.confident_similarity import confident_similarity, most_similar
+
+    generator = torch.Generator().manual_seed(0)
+    features = FEATURES + 5
+    x, c = torch.randn(stays, features, generator=generator), torch.rand(stays, features, generator=generator)
+    zeta, k = torch.tensor(0.05), 10
+
+    def dense() -> torch.Tensor:
+        parts = [slice(start, start + 512) for start in range(0, stays, 512)]
+        return torch.cat([confident_similarity(x[p], c[p], x, c, zeta).topk(k).values for p in parts])
+
+    times: dict[str, list[float]] = {"rows of the whole matrix, torch.topk": [], "streaming top-k": []}
+    load = os.getloadavg()[0]
+    for name, run in zip(times, (dense, lambda: most_similar(x, c, x, c, zeta, k=k)), strict=True):
+        begin = time.perf_counter()
+        run()
+        times[name].append(time.perf_counter() - begin)
+    note = f"once each, {torch.get_num_threads()} threads, load {load:.1f} of {os.cpu_count()} before"
+    name = f"top {k} similar of {stays} patients for each, F={features}, float32, CPU"
+    return to_rows(name, "time", "s", times, note=note)
+
+
+def fit() -> Any:
+    from auscult.sparse_ehr import PrismClassifier
+
+    values = make_stays(400, seed=1)
+    label = (np.nan_to_num(values[:, :, 0]).mean(1) > 0).astype(int)
+    return PrismClassifier(max_epochs=1, device="cpu").fit(values, label)
+
+
+def make_stays(count: int, seed: int) -> np.ndarray:
+    """Return [count, T, F] of which 80 % is missing."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((count, STEPS, FEATURES), np.float32)
+    values[rng.random(values.shape, np.float32) < 0.8] = np.nan
+    return values
+
+
+def resident(name: str) -> float:
+    """Return VmRSS or VmHWM of this process in MB."""
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) * 1024 / 1e6
+
+
+def in_own_process(function: Any, *arguments: Any) -> Any:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+if __name__ == "__main__":
+    main()
