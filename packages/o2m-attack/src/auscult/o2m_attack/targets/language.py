@@ -36,7 +36,7 @@ class LanguageModel:
         self.head = head
         self.embedding = embedding
         self.context = context
-        # transformers called the argument past_key_values before 5.24 or so, and warns of that name since.
+        # transformers called the argument past_key_values before 5.24, and warns of that name since.
         names = inspect.signature(decoder.forward).parameters
         self._cache_name = "cache" if "cache" in names else "past_key_values"
 
