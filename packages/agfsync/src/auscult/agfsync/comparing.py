@@ -10,6 +10,7 @@ from auscult.agfsync.evaluation import Comparison, WinRate, by_element_type, com
 from auscult.agfsync.scoring.scoring import SCORES, Scorers, score_candidates
 from auscult.core.canonical import digest, finite, plain
 from auscult.core.device import choose_device, generator
+from auscult.core.errors import missing_dependency
 from auscult.core.files import replace_atomically
 from auscult.core.runs import RunStore
 
@@ -38,11 +39,31 @@ def evaluate(config: RunConfig, root: Path, folder: Path) -> dict[str, Any]:
     questions = {row["id"]: row["questions"] for row in prompts}
     scorers = Scorers.load(config.score)
     rows = {name: draw_and_score(name, config, root, folder, prompts, scorers) for name in ("base", "tuned")}
+    if config.evaluate.hps is not None:
+        for own in rows.values():
+            add_hps(own, folder, config.evaluate.hps)
     result = summarize(rows["base"], rows["tuned"], questions, config.evaluate.confidence)
     text = json.dumps(finite(result), indent=1, ensure_ascii=False)
     replace_atomically(folder / "report.json", lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
     write_report(config, root, folder, result, rows)
     return result
+
+
+def add_hps(rows: Sequence[dict[str, Any]], folder: Path, version: str) -> None:
+    """Add HPS v2 to scored rows, by the package of its authors.
+
+    Raises
+    ------
+    MissingDependencyError
+        The package is not installed.
+    """
+    try:
+        import hpsv2
+    except ImportError as error:
+        raise missing_dependency("hpsv2", purpose=f"HPS {version}", install="hpsv2") from error
+    for row in rows:
+        found = hpsv2.score(str(folder / row["path"]), row["prompt"], hps_version=version)
+        row["hps"] = 100 * float(found[0])
 
 
 def captions_of(config: RunConfig, root: Path) -> list[dict[str, Any]]:
@@ -119,6 +140,8 @@ def summarize(
     """Return every comparison of two sets of scored pictures as JSON."""
     found: dict[str, Comparison | None] = {name: compare(base, tuned, name, confidence=confidence) for name in SCORES}
     known = [name for name in SCORES if found[name] is not None]
+    if all("hps" in row for row in (*base, *tuned)):
+        found["hps"] = compare(base, tuned, "hps", confidence=confidence)
     wins: dict[str, WinRate] = {"overall": win_rate(verdicts_by_score(base, tuned, known), confidence=confidence)}
     if "vqa" in known:
         wins["prompt_following"] = win_rate(verdicts_by_score(base, tuned, ["vqa"]), confidence=confidence)

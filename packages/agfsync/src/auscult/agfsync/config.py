@@ -16,7 +16,7 @@ PRESETS: dict[str, tuple[float, float, float]] = {
 }
 """Weights of VQA, CLIP, aesthetics: "paper" as recalled from it (not confirmed), the others from the released code."""
 
-LCM = {"steps": 5, "guidance_scale": 1.0}
+LCM_STEPS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +169,9 @@ class CandidatesConfig:
         for name in ("num_candidates", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: use 1 or more")
+        if self.preset == "lcm":
+            object.__setattr__(self, "steps", LCM_STEPS)
+            object.__setattr__(self, "guidance_scale", 1.0)
         if self.embed_noise_std < 0:
             raise InputError(f"embed_noise_std is {self.embed_noise_std}: use 0 or more")
 
@@ -320,12 +323,24 @@ class EvaluateConfig:
         How many.
     confidence
         Of the intervals.
+    hps
+        Also score by HPS ``v2.0`` or ``v2.1``, whose package ``hpsv2`` has to be installed. Their numbers are not
+        comparable.
     """
 
     prompts: str | None = None
     num_prompts: int = 64
     images_per_prompt: int = 4
     confidence: float = 0.95
+    hps: Literal["v2.0", "v2.1"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_prompts < 1 or self.images_per_prompt < 1:
+            raise InputError(
+                f"num_prompts is {self.num_prompts} and images_per_prompt {self.images_per_prompt}: use 1 or more"
+            )
+        if not 0 < self.confidence < 1:
+            raise InputError(f"confidence is {self.confidence}: use a number between 0 and 1, such as 0.95")
 
 
 @dataclass(frozen=True, kw_only=True)

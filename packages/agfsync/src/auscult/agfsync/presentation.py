@@ -16,7 +16,7 @@ from auscult.core.report import PALETTE, Report
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LABELS = {"vqa": "VQA", "clip": "CLIP", "aesthetic": "aesthetic"}
+LABELS = {"vqa": "VQA", "clip": "CLIP", "aesthetic": "aesthetic", "hps": "HPS v2"}
 
 
 def write_report(
@@ -70,7 +70,7 @@ def _add_verdict(page: Report, config: RunConfig, result: Mapping[str, Any]) -> 
         f"Both models drew {result['images']} pictures of {result['captions']} captions from the same seeds.{held_out} "
         f"Intervals are at {100 * config.evaluate.confidence:g} %, over captions.",
     )
-    table = [{"score": LABELS[name], **result[name]} for name in SCORES if result[name] is not None]
+    table = [{"score": LABELS[name], **result[name]} for name in LABELS if result.get(name) is not None]
     page.table(table, caption="Mean scores, 0 to 100; the difference is paired.")
     names = {
         "prompt_following": "more questions answered with yes",

@@ -66,6 +66,26 @@ def save_tiny_blip2(folder: str | Path) -> None:
     processor(images(size={"height": 64, "width": 64}), tokenizer, num_query_tokens=4).save_pretrained(folder)
 
 
+def save_tiny_writer(folder: str | Path) -> None:
+    """Write a Llama of random weights with a chat template."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    tokenizer = make_word_tokenizer(["a", "red", "fox", "SYSTEM:", "USER:", "ASSISTANT:"])
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ message['role'] | upper }}: {{ message['content'] }} {% endfor %}ASSISTANT:"
+    )
+    config: Any = LlamaConfig
+    config = config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    model: Any = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def save_tiny_chat_model(folder: str | Path) -> None:
     """Write a LLaVA of random weights with processor and chat template."""
     import torch

@@ -350,7 +350,7 @@ class _Denoiser(nn.Module):
     def forward(self, noisy: Tensor, timesteps: Tensor, conditions: dict[str, Tensor]) -> Tensor:
         return self.predict(self.unet, noisy, timesteps, conditions)
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Any = None) -> None:
+    def gradient_checkpointing_enable(self, **_: Any) -> None:
         """Do what transformers asks for, in the words of diffusers."""
         self.unet.enable_gradient_checkpointing()
 

@@ -1,0 +1,311 @@
+"""Properties 5 to 9, 11, 14, 15 and 16 of the method, on small random UNets."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from peft import LoraConfig
+
+from auscult.agfsync import DiffusionDPOConfig, DiffusionDPOTrainer, cache_pairs
+from auscult.agfsync.training.draws import noise_pairs
+from auscult.agfsync.training.reference import adapters_off, weights_digest
+from auscult.agfsync.training.trainer import conditions_of, stack
+from auscult.core.errors import InputError
+
+
+def lora(**options):
+    settings = {"r": 4, "lora_alpha": 4, "init_lora_weights": "gaussian"}
+    return LoraConfig(target_modules=["to_q", "to_k", "to_v", "to_out.0"], **settings | options)
+
+
+def make(unet, data, folder, *, adapter=True, scheduler, callbacks=None, eval_data=None, **options):
+    settings = {
+        "max_steps": 3, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "logging_steps": 1, "save_steps": 1000,
+        "use_cpu": True, "disable_tqdm": True, "log_level": "error", "beta": 500.0, "seed": 0,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    return DiffusionDPOTrainer(
+        unet, args=DiffusionDPOConfig(output_dir=str(folder), **settings | options), train_dataset=data,
+        eval_dataset=eval_data, noise_scheduler=scheduler, peft_config=lora() if adapter else None, callbacks=callbacks,
+    )  # fmt: skip
+
+
+def losses(trainer):
+    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
+
+
+def trained(trainer):
+    return {name: value.detach().clone() for name, value in trainer.unet.named_parameters() if value.requires_grad}
+
+
+def assert_equal_weights(one, other, **tolerance):
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], **tolerance or {"rtol": 0, "atol": 0})
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+@pytest.mark.parametrize("precompute", [True, False])
+def test_training_begins_at_ln_2_and_moves_only_what_it_should(sd, cache, tmp_path, adapter, precompute):
+    before = {name: value.clone() for name, value in sd.unet.state_dict().items()}
+    options = {"precompute_ref_log_probs": True, "ref_draws": 2} if precompute else {}
+    trainer = make(sd.unet, cache, tmp_path, adapter=adapter, scheduler=sd.scheduler, **options)
+    start = trained(trainer)
+    reference = None if trainer.ref_model is None else weights_digest(trainer.ref_model)
+    trainer.train()
+    assert losses(trainer)[0] == pytest.approx(0.693147, abs=1e-5)
+    first = trainer.state.log_history[0]
+    assert first["rewards/accuracies"] == 0.5
+    assert {"rewards/chosen", "rewards/rejected", "rewards/margins", "errors/chosen_excess"} <= first.keys()
+    assert all(not torch.equal(value, start[name]) for name, value in trained(trainer).items())
+    if adapter:
+        for name, value in before.items():
+            wrapped = (
+                name
+                if name in trainer.unet.state_dict()
+                else name.replace(".weight", ".base_layer.weight").replace(".bias", ".base_layer.bias")
+            )
+            assert torch.equal(trainer.unet.state_dict()[wrapped], value)
+    if reference is not None:
+        assert weights_digest(trainer.ref_model) == reference
+        assert all(parameter.grad is None for parameter in trainer.ref_model.parameters())
+    assert (trainer.ref_model is None) == (adapter or precompute)
+
+
+def test_a_fresh_adapter_changes_nothing_and_adapters_come_back_on(sd, cache):
+    noisy, t, states = torch.randn(2, 4, 8, 8), torch.tensor([5, 700]), torch.randn(2, 16, 96)
+    with torch.no_grad():
+        base = sd.unet(noisy, t, states).sample
+        sd.unet.add_adapter(lora())
+        assert torch.equal(sd.unet(noisy, t, states).sample, base)
+        for name, parameter in sd.unet.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+        changed = sd.unet(noisy, t, states).sample
+        assert not torch.equal(changed, base)
+
+        def fail_inside():
+            with adapters_off(sd.unet):
+                assert torch.equal(sd.unet(noisy, t, states).sample, base)
+                raise RuntimeError("in the reference pass")
+
+        with pytest.raises(RuntimeError):
+            fail_inside()
+        assert torch.equal(sd.unet(noisy, t, states).sample, changed)
+
+
+def test_both_halves_of_a_pair_share_noise_and_timestep(sd, cache):
+    batch = stack([cache[i] for i in range(4)])
+    drawn = noise_pairs(batch, [0, 1, 2, 3], sd.scheduler, seed=0)
+    assert torch.equal(drawn.noise[:4], drawn.noise[4:])
+    assert torch.equal(drawn.timesteps[:4], drawn.timesteps[4:])
+    assert len({tuple(row.flatten().tolist()) for row in drawn.noise[:4]}) == 4
+
+
+def test_a_draw_depends_on_seed_pair_and_number_alone(sd, cache):
+    whole = noise_pairs(stack([cache[i] for i in range(8)]), [3] * 8, sd.scheduler, seed=7)
+    for i in (0, 5):
+        alone = noise_pairs(stack([cache[i]]), [3], sd.scheduler, seed=7)
+        for name in ("noisy", "noise", "target"):
+            assert torch.equal(getattr(alone, name)[0], getattr(whole, name)[i])
+            assert torch.equal(getattr(alone, name)[1], getattr(whole, name)[8 + i])
+    other = noise_pairs(stack([cache[0]]), [4], sd.scheduler, seed=7)
+    assert not torch.equal(other.noise[0], whole.noise[0])
+
+
+def test_a_timestep_set_is_the_only_one_drawn(sd, cache):
+    batch = stack([cache[i] for i in range(8)])
+    seen = {
+        int(t)
+        for n in range(8)
+        for t in noise_pairs(batch, [n] * 8, sd.scheduler, seed=0, timestep_set=(249, 999)).timesteps
+    }
+    assert seen == {249, 999}
+    with pytest.raises(InputError, match="1000"):
+        noise_pairs(batch, [0] * 8, sd.scheduler, seed=0, timestep_set=(1000,))
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+def test_cached_reference_errors_give_the_same_losses(sd, cache, tmp_path, adapter):
+    unets = [sd.unet, copy.deepcopy(sd.unet)]
+    runs = []
+    for unet, precompute in zip(unets, (False, True), strict=True):
+        trainer = make(unet, cache, tmp_path / str(precompute), adapter=adapter, scheduler=sd.scheduler, ref_draws=2,
+                       precompute_ref_log_probs=precompute)  # fmt: skip
+        trainer.train()
+        runs.append(losses(trainer))
+    assert runs[0] == pytest.approx(runs[1], rel=1e-3, abs=1e-4)
+
+
+def test_cached_reference_errors_spare_the_reference_pass(sd, cache, tmp_path, monkeypatch):
+    trainer = make(sd.unet, cache, tmp_path, scheduler=sd.scheduler, ref_draws=2, precompute_ref_log_probs=True)
+    trainer.reference_errors = trainer._precompute()
+    calls = []
+    forward = sd.unet.forward
+    monkeypatch.setattr(sd.unet, "forward", lambda noisy, *a, **k: calls.append(len(noisy)) or forward(noisy, *a, **k))
+    trainer.train()
+    assert calls == [8] * 3  # one pass a step, of both halves together
+
+
+def test_another_reference_does_not_get_the_errors_of_the_first(sd, cache, tmp_path, tiny_unet):
+    options = {"scheduler": sd.scheduler, "ref_draws": 2, "precompute_ref_log_probs": True}
+    first = make(copy.deepcopy(sd.unet), cache, tmp_path, **options)._precompute()
+    same = make(copy.deepcopy(sd.unet), cache, tmp_path, **options)._precompute()
+    other = make(tiny_unet(seed=1), cache, tmp_path, **options)._precompute()
+    assert torch.equal(first.errors, same.errors)
+    assert not torch.equal(first.errors, other.errors)
+
+
+@pytest.mark.parametrize("loss_type", ["sigmoid", "hinge", "ipo", "agfsync_norm"])
+@pytest.mark.parametrize("precompute", [True, False])
+def test_split_backward_takes_the_same_steps(sd, cache, tmp_path, loss_type, precompute):
+    runs = []
+    for split in (False, True):
+        trainer = make(
+            copy.deepcopy(sd.unet), cache, tmp_path / str(split), scheduler=sd.scheduler, loss_type=loss_type,
+            beta=1.0 if loss_type == "agfsync_norm" else 50.0, split_backward=split, ref_draws=2, optim="sgd",
+            precompute_ref_log_probs=precompute, max_grad_norm=0.0,
+        )  # fmt: skip
+        trainer.train()
+        runs.append((trained(trainer), losses(trainer)))
+    assert runs[0][1] == pytest.approx(runs[1][1], rel=1e-5)
+    assert_equal_weights(runs[0][0], runs[1][0], rtol=1e-5, atol=1e-6)
+
+
+def test_accumulated_small_batches_are_one_large_batch(sd, cache, tmp_path):
+    runs = []
+    for batch, parts in ((4, 1), (1, 4)):
+        trainer = make(
+            copy.deepcopy(sd.unet), cache, tmp_path / str(batch), scheduler=sd.scheduler, optim="sgd", max_steps=1,
+            per_device_train_batch_size=batch, gradient_accumulation_steps=parts, ref_draws=2,
+        )  # fmt: skip
+        trainer.train()
+        runs.append(trained(trainer))
+    assert_equal_weights(runs[0], runs[1], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(sd, cache, tmp_path, adapter):
+    options = {"scheduler": sd.scheduler, "adapter": adapter, "max_steps": 5, "per_device_train_batch_size": 3,
+               "ref_draws": 2, "precompute_ref_log_probs": True, "save_steps": 2,
+               "lr_scheduler_type": "cosine"}  # fmt: skip
+    whole = make(copy.deepcopy(sd.unet), cache, tmp_path / "whole", **options)
+    whole.train()
+    again = make(copy.deepcopy(sd.unet), cache, tmp_path / "again", **options)
+    again.train()
+    assert_equal_weights(trained(whole), trained(again))
+    resumed = make(copy.deepcopy(sd.unet), cache, tmp_path / "again", **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "again" / "checkpoint-2"))
+    assert resumed.state.global_step == 5
+    assert_equal_weights(trained(whole), trained(resumed))
+
+
+def test_gradient_checkpointing_changes_no_weight(sd, cache, tmp_path):
+    runs = []
+    for on in (False, True):
+        trainer = make(
+            copy.deepcopy(sd.unet), cache, tmp_path / str(on), scheduler=sd.scheduler, gradient_checkpointing=on
+        )
+        trainer.train()
+        runs.append(trained(trainer))
+    assert_equal_weights(*runs, rtol=1e-5, atol=1e-6)
+
+
+def test_sdxl_conditions_and_a_step(sdxl, tmp_path, picture):
+    rows = [
+        {"caption": "a red circle", "good_jpg": picture(200, (40, 32)), "bad_jpg": picture(60, (32, 48))},
+        {"caption": "two blue squares", "good_jpg": picture(190), "bad_jpg": picture(50)},
+    ]
+    cache = cache_pairs(rows, sdxl, tmp_path / "cache", resolution=32)
+    batch = stack([cache[0], cache[1]])
+    found = conditions_of(batch)
+    assert found["encoder_hidden_states"].shape == (4, 16, 64)
+    assert found["text_embeds"].shape == (4, sdxl.text_encoder_2.config.projection_dim)
+    assert found["time_ids"].tolist() == [
+        [40, 32, 4, 0, 32, 32], [32, 32, 0, 0, 32, 32], [32, 48, 0, 8, 32, 32], [32, 32, 0, 0, 32, 32],
+    ]  # fmt: skip
+    pooled = sdxl.encode_prompt(["a red circle"], device="cpu", do_classifier_free_guidance=False)[2]
+    torch.testing.assert_close(found["text_embeds"][0], pooled[0], rtol=1e-4, atol=1e-5)
+    trainer = make(copy.deepcopy(sdxl.unet), cache, tmp_path, scheduler=sdxl.scheduler, beta=None,
+                   per_device_train_batch_size=2, max_steps=2)  # fmt: skip
+    assert trainer.beta == 5000
+    trainer.train()
+    assert losses(trainer)[0] == pytest.approx(0.693147, abs=1e-5)
+
+
+def test_bright_over_dark_is_learned_and_holds_on_new_pairs(sd, tmp_path, picture):
+    from auscult.agfsync.shapes.models import load_pipeline
+
+    sd.register_modules(vae=load_pipeline().vae)  # a trained one, which tells bright from dark
+
+    def pairs(values):
+        return [{"caption": "a red circle", "good_jpg": picture(200 + v), "bad_jpg": picture(40 + v)} for v in values]
+
+    train = cache_pairs(pairs(range(0, 32, 2)), sd, tmp_path / "train", resolution=32)
+    held_out = cache_pairs(pairs(range(1, 32, 2)), sd, tmp_path / "held-out", resolution=32)
+    trainer = make(sd.unet, train, tmp_path, adapter=False, scheduler=sd.scheduler, eval_data=held_out, max_steps=80,
+                   per_device_train_batch_size=8, learning_rate=2e-3, beta=200.0, logging_steps=20,
+                   per_device_eval_batch_size=8)  # fmt: skip
+    trainer.train()
+    trainer.evaluate()
+    found = trainer.state.log_history[-1]
+    assert found["eval_rewards/accuracies"] > 0.9
+    assert found["eval_errors/chosen_excess"] < found["eval_errors/rejected_excess"]
+
+
+def test_the_evaluation_has_fixed_draws(sd, cache, tmp_path):
+    trainer = make(sd.unet, cache, tmp_path, scheduler=sd.scheduler, eval_data=cache)
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] == trainer.evaluate()["eval_loss"]
+
+
+@pytest.mark.parametrize("action", ["warn", "stop"])
+def test_the_guard_sees_both_errors_rise(sd, cache, tmp_path, action):
+    trainer = make(sd.unet, cache, tmp_path, scheduler=sd.scheduler, guard_window=2, guard_action=action, max_steps=4)
+    trainer._excess.extend([(1e-3, 2e-3), (2e-3, 1e-3)])
+    with pytest.warns(UserWarning, match="worse than the reference"):
+        trainer._guard()
+    assert trainer.control.should_training_stop is (action == "stop")
+    trainer._excess.extend([(-1e-3, 2e-3), (-2e-3, 1e-3)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer._guard()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"precompute_ref_log_probs": True}, "ref_draws"), ({"beta": -1.0}, "beta"), ({"loss_type": "dpo"}, "dpo"),
+     ({"guard_action": "shout"}, "shout"), ({"timestep_set": [-1]}, "timestep_set"),
+     ({"loss_type": "agfsync_norm", "batch_norm_compat": True, "split_backward": True}, "exclude")],
+)  # fmt: skip
+def test_settings_that_do_not_fit_are_refused(tmp_path, options, words):
+    with pytest.raises(InputError, match=words):
+        DiffusionDPOConfig(output_dir=str(tmp_path), use_cpu=True, **options)
+
+
+def test_the_config_is_read_by_trl_s_parser(tmp_path):
+    from trl import TrlParser
+
+    path = tmp_path / "train.yaml"
+    path.write_text(
+        f"output_dir: {tmp_path}\nbeta: 1000\nref_draws: 4\nuse_cpu: true\ntimestep_set: [249, 999]\n", "utf-8"
+    )
+    (config,) = TrlParser(DiffusionDPOConfig).parse_args_and_config(["--config", str(path), "--loss_type", "hinge"])
+    assert (config.beta, config.ref_draws, config.loss_type, config.timestep_set) == (1000, 4, "hinge", [249, 999])
+
+
+def test_a_callback_of_trl_fits(sd, cache, tmp_path):
+    from trl import RichProgressCallback
+
+    trainer = make(sd.unet, cache, tmp_path, scheduler=sd.scheduler, callbacks=[RichProgressCallback()], max_steps=1)
+    trainer.train()
+    assert trainer.state.global_step == 1
+
+
+def test_what_the_data_lacks_is_named(sd, tmp_path):
+    with pytest.raises(InputError, match="mean_l"):
+        stack([{"pair": torch.tensor(0), "mean_w": torch.zeros(1), "std_w": torch.zeros(1), "std_l": torch.zeros(1),
+                "prompt_embeds": torch.zeros(1)}])  # fmt: skip
+    with pytest.raises(InputError, match="noise_scheduler"):
+        DiffusionDPOTrainer(sd.unet, args=DiffusionDPOConfig(output_dir=str(tmp_path), use_cpu=True))
