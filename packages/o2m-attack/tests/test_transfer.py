@@ -11,6 +11,7 @@ from auscult.o2m_attack.campaign import read_entries, read_png
 from auscult.o2m_attack.defences import STOPPED, AskingDetector, Jpeg
 from auscult.o2m_attack.judges import PhraseJudge, judge_run
 from auscult.o2m_attack.judges.judging import judges_of, plain, read_judged
+from auscult.o2m_attack.judges.relevance import relevance_run
 from auscult.o2m_attack.presentation import write_report
 from auscult.o2m_attack.transfer import read_replies, transfer_run
 
@@ -134,6 +135,36 @@ def test_summaries_are_json(run):
     summary = plain(judge_run(run)["prefix"])
     row = json.loads(json.dumps(summary))["rates"][0]
     assert set(row["asr"]) == {"value", "ci"}
+
+
+def test_relevance_is_to_the_claim_and_prompt_of_the_condition_and_the_clean_image(run, new_record):
+    class Encoder:
+        logit_scale = 50.0
+
+        def __init__(self):
+            self.references, self.images = set(), []
+
+        def similarity(self, first, second):
+            self.references |= set(first)
+            return np.ones(len(first))
+
+        def cosine(self, images, texts):
+            self.images += images
+            return np.full(len(images), 0.5)
+
+    encoder = Encoder()
+    records = [new_record(seed) for seed in range(2)]
+    rows = relevance_run(run, records, text_encoder=encoder, image_encoder=encoder, n_boot=50)
+    assert encoder.references == {
+        "CT and Chest What colour is the marker?", "MRI and Brain Which name is on the label?"}  # fmt: skip
+    assert {(row["condition"], row["optimizer"]) for row in rows} == {
+        (c, o) for c in ("normal", "2m") for o in ("none", "gcg", "pgd", "mcm")}  # fmt: skip
+    assert all(row["n"] == 2 and row["text_score"].value == 1 and row["image_score"].value == 25 for row in rows)
+    assert all(any(image is record.image for record in records) for image in encoder.images)
+    with pytest.raises(InputError, match="no encoder"):
+        relevance_run(run, records)
+    with pytest.raises(InputError, match="a reply about record 'r1'"):
+        relevance_run(run, records[:1], text_encoder=encoder)
 
 
 def test_the_report_tells_all_and_shows_no_text(run):
