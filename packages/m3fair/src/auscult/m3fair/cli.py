@@ -278,9 +278,11 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Audit and reweight mortality in the bundled TJH hospital data, before and after, into report.html."""
+    from auscult.core.progress import progress
     from auscult.m3fair.demo import run_demo
 
-    result = run_demo(out)
+    with progress("Auditing 361 patients"):
+        result = run_demo(out)
     if as_json:
         cli.print_json(result)
     else:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from auscult.core.errors import InputError
 from auscult.core.files import replace_atomically
+from auscult.core.progress import progress
 from auscult.m3fair import reading
 from auscult.m3fair.attributes import Attribute, Cut
 from auscult.m3fair.auditing import GROUP_DISPARITIES, GROUP_METRICS, audit_table
@@ -183,9 +184,11 @@ def read_cut_blocks(
 ) -> Iterator[dict[str, Any]]:
     """Yield blocks of rows of the attributes and further columns; numbers with bins as the names of these."""
     cuts = {a.name: Cut.learn(a, None) for a in sensitive if a.bins is not None}
-    for block in reading.read_blocks(paths, [*(attribute.name for attribute in sensitive), *columns]):
-        numbers = {name: reading.to_numbers(block[name], name) for name in cuts}
-        yield {**block, **{name: cut.apply(name, numbers[name]) for name, cut in cuts.items()}}
+    with progress("Reading rows") as advance:
+        for block in reading.read_blocks(paths, [*(attribute.name for attribute in sensitive), *columns]):
+            numbers = {name: reading.to_numbers(block[name], name) for name in cuts}
+            yield {**block, **{name: cut.apply(name, numbers[name]) for name, cut in cuts.items()}}
+            advance(len(next(iter(block.values()))))
 
 
 def count_files(
@@ -300,10 +303,11 @@ def audit_files(
             coded = code_columns(block, keys)
             rows.add(coded, weight=prior, cluster=block[cluster] if cluster else None, score=scores)
     counted = unify_outcomes(_some_rows(counted, paths), label, decision)
-    return audit_table(
-        counted, [resolve_reference(a, counted) for a in sensitive], label=label, decision=decision, rows=rows,
-        positive=positive, **options,
-    )  # fmt: skip
+    with progress("Auditing"):
+        return audit_table(
+            counted, [resolve_reference(a, counted) for a in sensitive], label=label, decision=decision, rows=rows,
+            positive=positive, **options,
+        )  # fmt: skip
 
 
 def read_tables(paths: Sequence[Path]) -> CountTable:

@@ -10,6 +10,7 @@ import numpy as np
 
 from auscult.core.errors import InputError
 from auscult.core.files import replace_atomically
+from auscult.core.progress import progress
 from auscult.m3fair.attributes import Attribute, list_values
 from auscult.m3fair.auditing import audit
 from auscult.m3fair.classifier import ReweightedClassifier
@@ -149,10 +150,11 @@ def mitigate_files(
                 f"the label {label!r} has the value {other[0]!r} in {str(paths[0])!r}, which the training rows do not "
                 f"have ({list_values(counted.values[-1])})"
             )
-    return mitigate(
-        *frames, label=label, reweigher=Reweigher(references, unseen="one", **options),
-        attributes=references, positive=chosen, estimator=estimator, weight=weight, order=audit_order, seed=seed,
-    )  # fmt: skip
+    with progress("Training"):
+        return mitigate(
+            *frames, label=label, reweigher=Reweigher(references, unseen="one", **options),
+            attributes=references, positive=chosen, estimator=estimator, weight=weight, order=audit_order, seed=seed,
+        )  # fmt: skip
 
 
 def write_model(model: ReweightedClassifier, path: Path) -> None:
