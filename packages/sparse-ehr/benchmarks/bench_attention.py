@@ -11,7 +11,7 @@ from torch import Tensor
 from auscult.sparse_ehr.nn.attention import CalibratedAttention
 from auscult.sparse_ehr.nn.config import PrismConfig
 
-SHAPES = ((8, 24, 19, 8), (2, 48, 37, 16))  # patients, steps, features, width of a state: where both run
+SHAPES = ((2, 48, 37, 16), (8, 48, 37, 16))  # patients, steps, features, width of a state: where both run
 
 
 def main() -> None:

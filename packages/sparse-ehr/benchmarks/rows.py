@@ -25,9 +25,12 @@ def measure(
     *,
     repeats: int = 9,
     seconds: float = 60.0,
-    prepare: Callable[[], Any] = lambda: None,
+    wait: Callable[[], Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return a row of the time of each provider; the first is the baseline of the others.
+    """Return rows of the time of each provider; the first is the baseline of the others.
+
+    On a CPU there are two: of the wall clock, and of the processor, over all threads, which other jobs on the machine
+    disturb less.
 
     Parameters
     ----------
@@ -38,13 +41,14 @@ def measure(
         turn.
     repeats, seconds
         As many turns, fewer where they would take longer, but at least 3.
-    prepare
-        Called before each, not measured: such as waiting for a device.
+    wait
+        For a device to have finished; then only the wall clock counts.
     """
     import torch
 
     load = os.getloadavg()[0]
     times: dict[str, list[float]] = {name: [] for name in providers}
+    busy: dict[str, list[float]] = {name: [] for name in providers}
     for run in providers.values():
         run()
     begin = time.perf_counter()
@@ -52,13 +56,15 @@ def measure(
         done < repeats and (time.perf_counter() - begin) * (done + 1) / done < seconds
     ):
         for name, run in providers.items():
-            prepare()
-            start = time.perf_counter()
+            start, processor = time.perf_counter(), time.process_time()
             run()
-            prepare()
+            if wait is not None:
+                wait()
             times[name].append(time.perf_counter() - start)
+            busy[name].append(time.process_time() - processor)
     note = f"{len(times[name])} repeats, {torch.get_num_threads()} threads, load {load:.1f} of {os.cpu_count()} before"
-    return to_rows(benchmark, "time", "s", times, note=note)
+    rows = to_rows(benchmark, "time", "s", times, note=note)
+    return rows if wait is not None else rows + to_rows(benchmark, "processor time", "s", busy, note=note)
 
 
 def to_rows(

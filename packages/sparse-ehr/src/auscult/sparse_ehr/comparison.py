@@ -157,7 +157,7 @@ def compare_outcomes(outcomes: Sequence[Outcome], *, n_boot: int = 1000, seed: i
             value, replicates = value[0] - value[1], replicates[:, 0] - replicates[:, 1]
             differences[one, other] = {m: to_interval(value[i], replicates[:, i]) for i, m in enumerate(MEASURES)}
     common = set.intersection(*(set(found) for found in by_model.values()))
-    rows = [_row(outcome) for outcome in sorted(outcomes, key=lambda o: (o.split, o.model))]
+    rows = [to_row(outcome) for outcome in sorted(outcomes, key=lambda o: (o.split, o.model))]
     return Comparison(tuple(sorted(common)), measures, differences, rows)
 
 
@@ -279,7 +279,8 @@ def to_interval(value: Any, replicates: NDArray[np.float64]) -> Interval:
     return Interval(float(value), float(low), float(high))
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def to_row(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as a row of a table: every measure, and what the fit was like."""
     y, p = outcome.label.astype(np.bool_), outcome.probability
     return {
         "model": outcome.model, "split": outcome.split, "n": len(y), "events": int(y.sum()),

@@ -1,0 +1,103 @@
+"""Mortality in the Challenge 2012 stays of the core's test data: models on five splits, deletion, ablations.
+
+Hours on two cores; stopped at any moment it goes on from its folder, and PyPOTS' models of that folder
+(``pypots/run.py``) are compared too::
+
+    python mortality.py OUT                     # everything
+    python mortality.py OUT --splits 42         # one split
+    python mortality.py OUT --report            # nothing fitted: what the folder has, into docs/benchmarks
+
+No severity score and no outcome is an input: the cohort's labels hold them. Rows go to
+docs/benchmarks/sparse-ehr-mortality.csv (one a model, split and deletion), -comparison.csv and -sweep.csv (means over
+the splits, with 95 % intervals of resampled subjects).
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from auscult.core.data import load_cohort
+from auscult.core.intervals import Interval
+from auscult.core.runs import RunStore
+from auscult.sparse_ehr.comparison import compare_models, compare_outcomes, stored_outcomes, to_row, write_rows
+from auscult.sparse_ehr.sweep import ablate, sweep_missingness, to_sweep
+from auscult.sparse_ehr.trials import SEEDS
+
+ROOT = Path(__file__).parents[3]
+DATA = f"challenge2012:{ROOT / 'shared-core/tests/data/physionet2012'}"
+ROWS = ROOT / "docs/benchmarks"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--splits", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--members", type=int, default=5, help="networks that PRISM averages (5)")
+    parser.add_argument("--report", action="store_true", help="fit nothing, write what the folder has")
+    chosen = parser.parse_args()
+    if not chosen.report:
+        cohort = load_cohort(DATA)
+        options = {"prism": {"n_members": chosen.members}}
+        for seed in chosen.splits:
+            compare_models(cohort, chosen.out, splits=[seed], options=options, n_boot=10)
+        sweep_missingness(cohort, chosen.out, splits=chosen.splits[:1], options=options, n_boot=10)
+        ablate(cohort, chosen.out, split=chosen.splits[0], options={"n_members": 1})
+    with RunStore.read(chosen.out) as store:
+        report(store)
+
+
+def report(store: RunStore) -> None:
+    """Write and print what a folder has."""
+    outcomes = stored_outcomes(store)
+    rows = [
+        {**to_row(o), "deleted": o.deletion, "deleted in test": o.test_deletion}
+        for o in sorted(outcomes, key=lambda o: (o.model, o.split, o.deletion, o.test_deletion))
+    ]
+    write_rows(ROWS / "sparse-ehr-mortality.csv", rows)
+    found = compare_outcomes([o for o in outcomes if o.deletion == o.test_deletion == 0])
+    splits = {model: sum(row["model"] == model for row in found.rows) for model in found.measures}
+    shown = [{"model": name, "against": "", "splits": splits[name], **flat(m)} for name, m in found.measures.items()]
+    for (one, other), measures in found.differences.items():
+        shared = {r["split"] for r in found.rows if r["model"] == one} & {
+            r["split"] for r in found.rows if r["model"] == other
+        }
+        shown.append({"model": one, "against": other, "splits": len(shared), **flat(measures)})
+    write_rows(ROWS / "sparse-ehr-comparison.csv", shown)
+    swept = to_sweep(outcomes)
+    points = [
+        {
+            "model": p.model, "against": "", "deleted in": p.where, "share": p.share, "splits": len(p.splits),
+            **flat({"auprc": p.auprc, "loss": p.loss}),
+        }
+        for p in swept.points
+    ]  # fmt: skip
+    points += [
+        {"model": one, "against": other, "deleted in": where, "share": share, **flat({"loss": interval})}
+        for (one, other, where, share), interval in swept.excess.items()
+    ]
+    write_rows(ROWS / "sparse-ehr-sweep.csv", points)
+    for table in (shown, points):
+        print_rows(table)
+
+
+def flat(measures: Mapping[str, Interval]) -> dict[str, float]:
+    """Return value and bounds of each measure as columns."""
+    return {
+        f"{measure}{bound}": getattr(interval, part)
+        for measure, interval in measures.items()
+        for bound, part in (("", "value"), (" low", "low"), (" high", "high"))
+    }
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    for row in rows:
+        print(
+            "  ".join(
+                f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values() if value != ""
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()
