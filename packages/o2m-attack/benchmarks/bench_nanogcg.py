@@ -20,7 +20,7 @@ from auscult.o2m_attack import GCG, AttackConfig, Record, Templates
 from auscult.o2m_attack.targets.tiny import tiny_llava
 
 HERE = Path(__file__).parent
-WIDTH, TOPK, LENGTH = 64, 64, 10
+WIDTH, TOPK, LENGTH, STEPS = 64, 64, 10, 15
 SIZES = {
     "width 64, 2 layers, 400 tokens": {"vocabulary": 400, "hidden": 64, "layers": 2},
     "width 256, 4 layers, 32000 tokens": {
@@ -82,8 +82,7 @@ def main() -> None:
     if not python:
         print(f"NANOGCG_PYTHON is not set: an environment with {HERE / 'nanogcg/requirements.txt'} is needed")
         return
-    steps, seeds = (3, [0, 1]) if quick else (15, list(range(10)))
-    rows = []
+    steps, seeds = (3, [0, 1]) if quick else (STEPS, list(range(10)))
     for name, sizes in list(SIZES.items())[: 1 if quick else None]:
         llava = tiny_llava(**sizes, templates=Templates(question="{prompt}"))
         record = Record(
@@ -113,9 +112,9 @@ def main() -> None:
         libraries = {"nanogcg": theirs["versions"]}
         for metric, unit, key in (("time", "s", "seconds"), ("best loss", "nats a token", "losses")):
             values = {provider: found[key] for provider, found in providers.items()}
-            rows += to_rows(what, metric, unit, values, note=note, libraries=libraries)
-    if not quick:
-        store(rows)
+            rows = to_rows(what, metric, unit, values, note=note, libraries=libraries)
+            if not quick:
+                store(rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ WIDTH = 64
 
 def main() -> None:
     quick = "--quick" in sys.argv
-    rows = []
     for name in list(SIZES)[: 1 if quick else None]:
         target = random_model(name)
         objective, image = begin(target, make_record(), 20)
@@ -36,12 +35,12 @@ def main() -> None:
             return objective.candidate_losses(rows)
 
         torch.testing.assert_close(cached(), uncached(), rtol=1e-4, atol=1e-4)
-        rows += measure(
+        rows = measure(
             f"losses of {WIDTH} suffixes of 20 tokens, {name}", {"whole prompts": uncached, "o2m-attack": cached},
             repeats=3 if quick else 9,
         )  # fmt: skip
-    if not quick:
-        store(rows)
+        if not quick:
+            store(rows)
 
 
 if __name__ == "__main__":

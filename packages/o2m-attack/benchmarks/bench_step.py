@@ -12,7 +12,6 @@ from auscult.o2m_attack.optimise.pgd import ball, image_branch
 
 def main() -> None:
     quick = "--quick" in sys.argv
-    rows = []
     for name in list(SIZES)[: 1 if quick else None]:
         target, record = random_model(name), make_record()
         objective, image = begin(target, record, REFERENCE.suffix_length)
@@ -29,13 +28,13 @@ def main() -> None:
 
         for one, other in zip(ours(), theirs.run(), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
-        rows += measure(
+        rows = measure(
             f"one iteration of MCM, 10 candidates, 5 image steps, {name}",
             {"the released code's way": theirs.run, "o2m-attack": ours},
             repeats=3 if quick else 9,
         )
-    if not quick:
-        store(rows)
+        if not quick:
+            store(rows)
 
 
 if __name__ == "__main__":

@@ -300,6 +300,18 @@ def test_a_judge_has_to_be_there(llava, record):
         MCM(with_(judge_every=1)).run(llava, record)
 
 
+def test_something_has_to_change(llava, record):
+    for kind, changes in ((PGD, {"epsilon": 0.0}), (PGD, {"image_steps": 0}), (GCG, {"search_width": 0})):
+        with pytest.raises(InputError, match="neither image nor suffix can change"):
+            kind(with_(**changes)).run(llava, record)
+
+
+def test_steps_of_the_image_alone_are_all_taken(llava, record):
+    result = PGD(with_(steps=12, epsilon=2 / 255)).run(llava, record)
+    assert {row.accepted for row in result.history} == {"image"}
+    assert result.best_loss == min([result.initial_loss, *(row.loss for row in result.history)])
+
+
 def test_a_model_that_overflows_is_named(llava, record, monkeypatch):
     score = Objective._score
     monkeypatch.setattr(Objective, "_score", lambda self, *rest: score(self, *rest) * torch.nan)

@@ -56,7 +56,8 @@ class AttackConfig:
     accept
         What MCM keeps of an iteration's candidates. ``better`` (paper, Algorithm 1): the one with the lower loss, text
         at a tie. ``better_or_stay`` (ours): also neither, where both are worse than now. ``joint`` (ours): the best of
-        neither, text, image and both. ``alternate``: text and image in turn. ``text``, ``image``: that one.
+        neither, text, image and both. ``alternate``: text and image in turn. ``text``, ``image``: that one. Where only
+        the image can change, its steps are always taken.
     sampler
         How candidates are drawn. ``gradient`` (paper): tokens by the softmax of their descent, positions at random.
         ``uniform`` (GCG): tokens uniformly. ``reference``: the released code's evenly spaced positions, of which some

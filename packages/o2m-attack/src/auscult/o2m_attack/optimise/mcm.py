@@ -48,12 +48,12 @@ class MCM:
     @property
     def settings(self) -> AttackConfig:
         """The configuration as this optimiser uses it, with the branches that it lacks switched off."""
-        changes: dict[str, int] = {}
-        if self.config.accept == "text" or self.config.epsilon == 0:
-            changes["image_steps"] = 0
-        if self.config.accept == "image":
-            changes["search_width"] = 0
-        return replace(self.config, **changes)  # type: ignore[arg-type]  # names of whole-number fields
+        config = self.config
+        if config.accept == "text" or config.epsilon == 0:
+            return replace(config, image_steps=0)
+        if config.accept == "image" or config.search_width == 0:
+            return _image_alone(config)
+        return config
 
     def run(
         self,
@@ -101,13 +101,19 @@ class GCG(MCM):
 class PGD(MCM):
     """The image alone, by projected gradient descent, in a prompt without a suffix.
 
-    The released code optimises with its initial suffix in the prompt and then evaluates without it.
+    Every step is taken, whatever ``accept`` says, and the best point is returned. The released code optimises with its
+    initial suffix in the prompt and then evaluates without it.
     """
 
     @property
     def settings(self) -> AttackConfig:
         """The configuration without suffix candidates."""
-        return replace(self.config, search_width=0)
+        return _image_alone(self.config)
+
+
+def _image_alone(config: AttackConfig) -> AttackConfig:
+    """Return the settings of image steps that are always taken: one that was refused would only be tried again."""
+    return replace(config, search_width=0, accept="image")
 
 
 class _Candidate(NamedTuple):
@@ -126,6 +132,12 @@ class _Run:
     ) -> None:
         if config.judge_every and judge is None:
             raise InputError("judge_every is set but there is no judge: pass one to run")
+        if not config.search_width and not (config.image_steps and config.epsilon):
+            raise InputError(
+                f"epsilon is {config.epsilon:g}, image_steps {config.image_steps} and search_width "
+                f"{config.search_width} here: neither image nor suffix can change; use an epsilon above 0, or gcg or "
+                "mcm with candidates"
+            )
         self._config, self._target, self._judge = config, target, judge
         self._seed = (config.seed, record.id, condition)
         request = make_request(record, condition, target.prompts.templates)
