@@ -12,6 +12,8 @@ import gzip
 import io
 import lzma
 import re
+import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -270,9 +272,10 @@ def _read_csv(
     header = _header(path, delimiter, opener)
     _check_columns(path, header, columns)
     with opener(path) as file:
+        source = _Utf8(file)
         try:
             reader = pyarrow.csv.open_csv(
-                _Utf8(file),
+                source,
                 read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES),
                 parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
                 convert_options=pyarrow.csv.ConvertOptions(
@@ -284,12 +287,22 @@ def _read_csv(
             )
             for batch in reader:
                 yield {name: pa.chunked_array([batch.column(name)]) for name in columns}
+            del reader
+            _wait_for_release(source)
         except UnicodeDecodeError:
             raise _not_utf8(path, opener) from None
         except pa.ArrowInvalid as error:
             if "Empty CSV" in str(error):
                 return
             raise
+
+
+def _wait_for_release(source: io.RawIOBase) -> None:
+    """Wait until Arrow's threads have let go of a file: one that needs Python while Python ends aborts the process."""
+    # Held here by the caller, by this call and by the call that counts.
+    deadline = time.monotonic() + 1
+    while sys.getrefcount(source) > 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 class _Utf8(io.RawIOBase):
