@@ -40,7 +40,7 @@ class PrismConfig:
         On the calibrated states of all variables, before they are fused and read out.
     normalize_steps
         Our extension: each fused step is scaled to mean 0 and variance 1 (layer normalisation) before the last GRU.
-        Without it a learning rate above 1e-3 ends in a model that predicts one risk for all.
+        Without it, learning rates well above 1e-3 can end in a model that predicts one risk for all.
     direct_readout
         Our extension: a linear map of the last calibrated states of all variables is added to the logit.
     horizon
