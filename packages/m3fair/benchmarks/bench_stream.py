@@ -1,5 +1,6 @@
 """Weights and an audit of a parquet file larger than memory should need, against polars' streaming engine."""
 
+import os
 import tempfile
 import time
 from functools import partial
@@ -33,15 +34,14 @@ def main() -> None:
             for _ in range(REPEATS):
                 for name, run in runs.items():
                     found[name].append(in_own_process(partial(measure, run), path))
+            note = f"{REPEATS} repeats, load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores after"
             for metric, unit, place in (
                 ("time", "s", 0),
                 ("peak resident", "MB", 1),
                 ("peak beyond libraries", "MB", 2),
             ):
                 values = {name: [one[place] for one in measured] for name, measured in found.items()}
-                rows += to_rows(
-                    f"stream, {job}", metric, unit, chosen.rows, providers, values, note=f"{REPEATS} repeats"
-                )
+                rows += to_rows(f"stream, {job}", metric, unit, chosen.rows, providers, values, note=note)
         compare_weights(path)
     if not chosen.quick:
         store(rows)
