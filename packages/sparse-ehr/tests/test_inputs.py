@@ -229,3 +229,25 @@ def test_chunks_cover_everything_once(size):
     np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), static)
     cohort = make_cohort()
     assert sum(len(part) for part, _ in in_chunks(cohort, None, size)) == 6
+
+
+def test_the_model_may_see_what_is_known_at_every_third_step():
+    X = make_array(steps=7)
+    grid = to_grid(X)
+    hourly, coarse = (Preparer(every=every).fit(grid).transform(grid) for every in (1, 3))
+    seen = [0, 3, 6]
+    np.testing.assert_array_equal(coarse.hours, hourly.hours[:, seen])
+    np.testing.assert_array_equal(coarse.values[..., 0::3], hourly.values[:, seen, 0::3])
+    measured = [[np.isfinite(X[:, max(0, step - 2) : step + 1]).any(1)] for step in seen]
+    np.testing.assert_array_equal(coarse.values[..., 1::3] == 1, np.concatenate(measured).swapaxes(0, 1))
+    preparer = Preparer.from_dict(json.loads(json.dumps(Preparer(every=3).fit(grid).to_dict())))
+    np.testing.assert_array_equal(preparer.transform(grid).values, coarse.values)
+    cells = np.arange(3, dtype=np.float32)[None, :, None]
+    assert preparer.spread(cells)[0, :, 0].tolist() == [0, 1, 1, 1, 2, 2, 2]
+
+
+def test_long_tails_end_at_four_standard_deviations():
+    X = make_array(count=200)
+    X[0, 0, 0] = 1e5
+    inputs = Preparer().fit(to_grid(X)).transform(to_grid(X))
+    assert inputs.values[..., 0].max() == 4
