@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few repeats, nothing stored: does it run?")
     quick = parser.parse_args().quick
-    passes, repeats = (2, 3) if quick else (10, 9)
+    passes, repeats = (2, 3) if quick else (20, 5)
     cohort = load_cohort("tjh")
     train = split_subjects(cohort.subject_id, seed=42).index(cohort.subject_id)["train"]
     panel = load_panel("tjh", cohort)

@@ -61,8 +61,10 @@ def main() -> None:
     """Measure, print, and store unless --quick."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few stays, nothing stored: does it run?")
-    quick = parser.parse_args().quick
-    stays, repeats = (2000, 2) if quick else (100_000, 3)
+    parser.add_argument("--stays", type=int, default=100_000, help="stays that are asked about")
+    chosen = parser.parse_args()
+    quick = chosen.quick
+    stays, repeats = (2000, 2) if quick else (chosen.stays, 3)
     clock = time.perf_counter, time.process_time
     cohort = repeated(stays + TRAIN)
     with tempfile.TemporaryDirectory() as name:

@@ -115,8 +115,11 @@ def main() -> None:
     """Measure, print, and store unless --quick."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few requests, nothing stored: does it run?")
-    quick = parser.parse_args().quick
-    count, repeats, many = (500, 3, 2000) if quick else (4000, 5, 100_000)
+    parser.add_argument("--count", type=int, default=4000, help="requests of one repeat")
+    parser.add_argument("--many", type=int, default=100_000, help="requests of the long run")
+    chosen = parser.parse_args()
+    quick = chosen.quick
+    count, repeats, many = (500, 3, 2000) if quick else (chosen.count, 5, chosen.many)
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     stub = multiprocessing.get_context("fork").Process(target=serve, args=(listener,), daemon=True)
     stub.start()

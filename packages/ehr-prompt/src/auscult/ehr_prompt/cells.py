@@ -18,10 +18,25 @@ MARK = "**"
 
 
 class CaseCells(NamedTuple):
-    """What one case shows: ``texts`` [F, steps] and whether each was ``observed`` [F, steps] at its own step."""
+    """What one case shows: the texts of F variables at n steps, variable by variable in one list; F x n observed."""
 
-    texts: NDArray[np.object_]
+    texts: list[str]
     observed: NDArray[np.bool_]
+
+    def columns(self) -> list[list[str]]:
+        """Return the texts of each variable."""
+        n = self.observed.shape[1]
+        return [self.texts[start : start + n] for start in range(0, len(self.texts), n)]
+
+    def visits(self) -> list[list[str]]:
+        """Return the texts of each step."""
+        n = self.observed.shape[1]
+        return [self.texts[step::n] for step in range(n)]
+
+    def only(self, steps: Sequence[int]) -> "CaseCells":
+        """Return some of the steps."""
+        texts = [column[step] for column in self.columns() for step in steps]
+        return CaseCells(texts, self.observed[:, list(steps)])
 
 
 class Cells:
@@ -69,15 +84,24 @@ class Cells:
         step = np.arange(len(row)) - np.repeat(starts, sizes)
         raw = np.ascontiguousarray(self.cohort.values[row, step].T[self._columns])
         observed = ~np.isnan(raw)
-        texts = self._texts(raw, observed, step == 0)
-        for case, start in zip(cases, starts.tolist(), strict=True):
-            shown = slice(start + case.start, start + case.end + 1)
-            yield CaseCells(texts[:, shown], observed[:, shown])
+        shown = [
+            slice(start + case.start, start + case.end + 1) for case, start in zip(cases, starts.tolist(), strict=True)
+        ]
+        number, table = self._texts(raw, observed, step == 0)
+        texts = table[np.concatenate([number[:, part].ravel() for part in shown])].tolist()
+        place = 0
+        for part in shown:
+            seen = observed[:, part]
+            yield CaseCells(texts[place : place + seen.size], seen)
+            place += seen.size
 
     def _texts(
         self, raw: NDArray[np.float32], observed: NDArray[np.bool_], first: NDArray[np.bool_]
-    ) -> NDArray[np.object_]:
-        """Return the texts of stays that stand side by side: [F, steps], ``first`` [steps] where a stay begins."""
+    ) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+        """Return the texts of stays that stand side by side: numbers [F, steps] into a table of texts.
+
+        ``first`` [steps] says where a stay begins.
+        """
         stops = np.cumsum(observed.sum(axis=1)).tolist()
         values = raw[observed].tolist()
         words: list[str] = []
@@ -90,11 +114,11 @@ class Cells:
             latest = np.where(observed | first, np.arange(raw.shape[1]), 0)
             np.maximum.accumulate(latest, axis=1, out=latest)
             number = np.take_along_axis(number, latest, axis=1)
-        table = np.array([*words, *self._blank], object)
-        texts: NDArray[np.object_] = table[number]
+        words += self._blank
         if self._mark:
-            texts[~observed & (number < measured)] += MARK
-        return texts
+            number = np.where(~observed & (number < measured), number + len(words), number)
+            words += [word + MARK for word in words]
+        return number, np.array(words, object)
 
     def _words(self, place: int, values: list[float]) -> list[str]:
         """Return the texts of measured values of one column; each distinct value is written once."""

@@ -57,11 +57,11 @@ class Setter:
         if self.missing == "delta":
             lines = list(compress(self._deltas(cells), keep or ()))
         elif keep is None:
-            return self._form(len(times)) % tuple(cells.texts.ravel().tolist())
+            return self._form(len(times)) % tuple(cells.texts)
         else:
             lines = [
                 line % tuple(column)
-                for line, column, kept in zip(self._lines(len(times)), cells.texts.tolist(), keep, strict=True)
+                for line, column, kept in zip(self._lines(len(times)), cells.columns(), keep, strict=True)
                 if kept
             ]
         return "\n".join([*lines, ELLIPSIS] if cut else lines)
@@ -89,7 +89,7 @@ class Setter:
         return f"{name}{unit} has {len(values)} value{'s' * (len(values) > 1)}: {joined}{normal}."
 
     def _deltas(self, cells: CaseCells) -> Iterable[str]:
-        for one, texts, seen in zip(self._described, cells.texts.tolist(), cells.observed.tolist(), strict=True):
+        for one, texts, seen in zip(self._described, cells.columns(), cells.observed.tolist(), strict=True):
             values = [f"{text}@{visit}" for visit, text in enumerate(texts, 1) if seen[visit - 1]]
             yield self._line(one, ["%s"] * len(values)) % tuple(values)
 
@@ -98,7 +98,7 @@ class Setter:
         end = [ELLIPSIS] if cut else []
         blocks = []
         for visit, (moment, texts, seen) in enumerate(
-            zip(times, cells.texts.T.tolist(), cells.observed.T.tolist(), strict=True), 1
+            zip(times, cells.visits(), cells.observed.T.tolist(), strict=True), 1
         ):
             shown = keep
             if self.missing == "delta":

@@ -110,11 +110,11 @@ class Renderer:
     def prompts(self, cases: Sequence[Case]) -> Iterator[Prompt]:
         """Yield the prompt of every case, in order."""
         for part in batched(cases):
-            for case, cells in zip(part, self._cells.read(part), strict=True):
-                steps = np.arange(case.start, case.end + 1)
-                yield self._assemble(
-                    case, self._patient(case.row, steps, cells), len(steps), self.examples_for(case.row)
-                )
+            about = self._about([case.row for case in part])
+            for case, (who, hours), cells in zip(part, about, self._cells.read(part), strict=True):
+                shown = hours[case.start : case.end + 1]
+                patient = self._patient(case.row, who, shown, cells)
+                yield self._assemble(case, patient, len(shown), self.examples_for(case.row))
 
     def prompt(
         self,
@@ -125,16 +125,13 @@ class Renderer:
         steps: Sequence[int] | None = None,
     ) -> Prompt:
         """Return one prompt, with fewer examples, without the ranges of some columns, with some steps only."""
-        [cells] = self._cells.read([case])
-        shown = np.arange(case.start, case.end + 1) if steps is None else np.asarray(steps, np.intp)
-        cells = CaseCells(cells.texts[:, shown - case.start], cells.observed[:, shown - case.start])
-        patient = self._patient(case.row, shown, cells)
-        return self._assemble(case, patient, len(shown), self.examples_for(case.row)[:examples], without)
+        patient = self._patient_of(case, steps)
+        visits = case.end - case.start + 1 if steps is None else len(steps)
+        return self._assemble(case, patient, visits, self.examples_for(case.row)[:examples], without)
 
     def patient(self, case: Case, *, variables: int | None = None) -> str:
         """Return the part about the patient alone; with ``variables``, of that many that were measured."""
-        [cells] = self._cells.read([case])
-        return self._patient(case.row, np.arange(case.start, case.end + 1), cells, variables)
+        return self._patient_of(case, None, variables)
 
     def measured(self, case: Case) -> NDArray[np.bool_]:
         """Return, for each panel variable, whether it was ever measured up to the moment of prediction."""
@@ -201,34 +198,49 @@ class Renderer:
             bounds = f" Reference range: {one.range or '/'}." if config.ranges != "none" else ""
             yield f"- {one.display}:{unit}{bounds}"
 
-    def _patient(self, row: int, steps: NDArray[np.intp], cells: CaseCells, variables: int | None = None) -> str:
-        sex, age, times = self._sex_of(row), self._age_of(row), self._times(row, steps)
+    def _about(self, rows: Sequence[int]) -> Iterator[tuple[tuple[str, str], list[float]]]:
+        """Yield sex and age in words, and the hours of all steps, of some stays."""
+        static = self.cohort.static[rows].tolist()
+        for facts, hours in zip(static, self.cohort.time[rows].tolist(), strict=True):
+            yield (self._sex_of(facts), self._age_of(facts)), hours
+
+    def _patient_of(self, case: Case, steps: Sequence[int] | None, variables: int | None = None) -> str:
+        [(who, hours)] = self._about([case.row])
+        [cells] = self._cells.read([case])
+        shown = hours[case.start : case.end + 1]
+        if steps is not None:
+            cells = cells.only([step - case.start for step in steps])
+            shown = [hours[step] for step in steps]
+        return self._patient(case.row, who, shown, cells, variables)
+
+    def _patient(
+        self, row: int, who: tuple[str, str], hours: list[float], cells: CaseCells, variables: int | None = None
+    ) -> str:
+        (sex, age), times = who, self._times(row, hours)
         detail = self._setter.set(cells, times, variables=variables)
         form = patient_form(bool(sex), bool(age), bool(detail))
         return form % {"sex": sex, "age": age, "count": len(times), "times": ", ".join(times), "detail": detail}
 
-    def _times(self, row: int, steps: NDArray[np.intp]) -> list[str]:
-        hours = self.cohort.time[row, steps].astype(np.float64)
+    def _times(self, row: int, hours: list[float]) -> list[str]:
         day = self.panel.time_unit == "day"
         if self.config.times == "dates" and self.cohort.anchor is not None:
-            moments = self.cohort.anchor[row] + (hours * 3600).round().astype("timedelta64[s]")
+            later = (np.array(hours) * 3600).round().astype("timedelta64[s]")
+            moments = self.cohort.anchor[row] + later
             return [str(np.datetime_as_string(moment, unit="D" if day else "m")) for moment in moments]
-        known, words = self._moments, []
+        known = self._moments
         if len(known) > _REMEMBERED:
             known.clear()
-        for hour in hours.tolist():
+        for hour in hours:
             if hour not in known:
                 known[hour] = f"day {format_number(hour / 24)}" if day else f"hour {format_number(hour)}"
-            words.append(known[hour])
-        return words
+        return [known[hour] for hour in hours]
 
-    def _sex_of(self, row: int) -> str:
+    def _sex_of(self, static: list[float]) -> str:
         if self._sex is None:
             return ""
-        value = float(self.cohort.static[row, self._sex])
-        levels = self.cohort.static_features[self._sex].levels
+        value, levels = static[self._sex], self.cohort.static_features[self._sex].levels
         return "unknown" if value != value else levels[int(value)] if levels else format_number(value)
 
-    def _age_of(self, row: int) -> str:
-        age = float("nan") if self._age is None else float(self.cohort.static[row, self._age])
+    def _age_of(self, static: list[float]) -> str:
+        age = float("nan") if self._age is None else static[self._age]
         return "" if age != age else str(round(age))
