@@ -122,18 +122,21 @@ def _write_page(
     )
     _add_setting(page, cohort, label)
     _add_results(page, label, risks, measured)
-    # A patient whom the model finds at high risk, and who has much to show.
+    # Of the patients at the highest risk the one with the median number of measurements.
     order = np.argsort(-risks["stack"], kind="stable")[: max(1, len(cohort) // 10)]
-    grid = to_grid(cohort, bin_hours=model.bin_hours, window_hours=model.window_hours)
-    row = int(order[np.argmax(grid.observed[order].sum((1, 2)))])
+    measured_cells = cohort.observed[order].sum((1, 2))
+    row = int(order[np.argsort(measured_cells, kind="stable")[len(order) // 2]])
     page.section(
         "One patient",
         f"Subject {cohort.subject_id[row]} is among the tenth with the highest risks. What follows is from a model "
         "fitted on all of these patients, to show what it sees; the results above are not.",
     )
     add_explanation(page, explain(model, cohort, row, reference=cohort, k=8))
+    used = int((model.prototypes_.size > 0).sum())
     page.section(
-        "Prototypes", "Patients that the model represents others by, found without their outcomes; highest risk first."
+        "Prototypes",
+        f"Patients that the model represents others by, found without their outcomes; highest risk first. {used} of "
+        f"{len(model.prototypes_.size)} are the nearest of anybody in the end.",
     )
     page.table(
         prototype_rows(model.prototypes_),

@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from auscult.core.data.cohort import Cohort
 from auscult.core.device import choose_device, derive_seed
 from auscult.core.errors import InputError
+from auscult.core.progress import progress
 from auscult.sparse_ehr.calibration import Calibrator, Method, Stack, probability
 from auscult.sparse_ehr.inputs import in_chunks, to_grid
 from auscult.sparse_ehr.labels import check_labels, codes_of, deal_folds
@@ -357,9 +358,11 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     def _chunks(self, X: Any, static: ArrayLike | None) -> Any:
         """Yield stays on a grid, with the columns of the fit, some at a time."""
         preparer = self._first().preparer
-        for part, fixed in in_chunks(X, static, _CHUNK):
-            grid = self._grid(part, fixed)
-            yield preparer.align(grid if isinstance(X, Cohort) else _renamed(grid, preparer))
+        with progress("Stays", total=len(X)) as advance:
+            for part, fixed in in_chunks(X, static, _CHUNK):
+                grid = self._grid(part, fixed)
+                yield preparer.align(grid if isinstance(X, Cohort) else _renamed(grid, preparer))
+                advance(len(grid))
 
     def _scores(self, grid: Cohort, members: Sequence[Member] | None = None) -> tuple[FloatArray, FloatArray | None]:
         """Return the mean log-odds [N] of the networks and, where there are any, of the trees."""

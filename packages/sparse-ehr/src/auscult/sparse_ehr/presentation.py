@@ -80,7 +80,7 @@ def plot_calibration(
 def plot_confidence(found: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     """Plot the confidence of every cell of a stay; a dot marks what was measured.
 
-    The variables that were measured most often come first; at most 30 are shown.
+    The variables that were measured most often come first; of more than 30 some are left out, evenly.
 
     Parameters
     ----------
@@ -89,7 +89,8 @@ def plot_confidence(found: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     ax
         Where to draw; a new figure by default.
     """
-    order = np.argsort(-found.observed.sum(0), kind="stable")[:_SHOWN_FEATURES]
+    order = np.argsort(-found.observed.sum(0), kind="stable")
+    order = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), _SHOWN_FEATURES)).astype(int))]
     ax = _axes(ax, (8.4, 1.4 + 0.2 * len(order)))
     steps = len(found.hours)
     image = ax.imshow(
@@ -164,10 +165,11 @@ def add_explanation(page: Report, found: Explanation) -> None:
 
 
 def prototype_rows(prototypes: Prototypes) -> list[dict[str, Any]]:
-    """Return one row a prototype: how many training stays it stands for, their risk, what is far from the average."""
-    spread = prototypes.centres - prototypes.centres.mean(0)
+    """Return one row a prototype that stands for anybody: for how many, their risk, what is far from the average."""
+    used = prototypes.size > 0
+    spread = prototypes.centres - prototypes.centres[used].mean(0)
     rows = []
-    for k in np.argsort(-np.nan_to_num(prototypes.risk, nan=-1)):
+    for k in np.argsort(-np.nan_to_num(prototypes.risk, nan=-1))[: used.sum()]:
         far = np.argsort(-np.abs(spread[k]))[:3]
         rows.append(
             {

@@ -19,6 +19,7 @@ from auscult.core.canonical import digest
 from auscult.core.device import choose_device, choose_dtype, derive_seed, generator
 from auscult.core.errors import ConfigError, InputError
 from auscult.core.files import replace_atomically
+from auscult.core.progress import progress
 from auscult.core.risk import auprc, auroc, log_loss
 from auscult.sparse_ehr.forward import forward, to_tensors
 from auscult.sparse_ehr.inputs import Inputs
@@ -119,7 +120,9 @@ def train(
     )
     run = _Run(model, optimizer, config, seed, inputs, label)
     run.resume(checkpoint)
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+    devices = [device] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=devices), progress("Training", total=config.max_epochs) as advance:
+        advance(run.epoch)
         while not run.is_over():
             torch.manual_seed(derive_seed(seed, "epoch", run.epoch))
             loss = _one_epoch(accelerator, parallel, run, device)
@@ -131,6 +134,7 @@ def train(
             run.note(loss, _of_first_process(accelerator, logits, device), held_out_label)
             if checkpoint is not None and accelerator.is_main_process:
                 run.save(checkpoint)
+            advance(1)
     model.load_state_dict(run.best)
     accelerator.unwrap_model(parallel, keep_fp32_wrapper=False)
     model.to("cpu").eval()
