@@ -133,8 +133,8 @@ def test_a_judge_without_a_verdict_is_asked_again(run):
 
 def test_summaries_are_json(run):
     summary = plain(judge_run(run)["prefix"])
-    row = json.loads(json.dumps(summary))["rates"][0]
-    assert set(row["asr"]) == {"value", "ci"}
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert set(summary["rates"][0]["asr"]) == {"value", "ci"}
 
 
 def test_relevance_is_to_the_claim_and_prompt_of_the_condition_and_the_clean_image(run, new_record):

@@ -50,6 +50,8 @@ def plot_modalities(entries: Sequence[dict[str, Any]], bins: int = 12) -> "Figur
         history = entry.get("history", [])
         places += [row["step"] / len(history) for row in history]
         kinds += [row["accepted"] for row in history]
+    # More bars than steps would leave gaps.
+    bins = min([bins, *(len(entry["history"]) for entry in entries if entry.get("history"))])
     index = np.minimum((np.array(places) * bins - 1e-9).astype(int), bins - 1)
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()

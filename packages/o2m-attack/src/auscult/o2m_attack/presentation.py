@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from auscult.core.report import Report
-from auscult.o2m_attack.campaign import PRIVATE, read_entries
+from auscult.o2m_attack.campaign import OPTIMIZERS, PRIVATE, read_entries
 from auscult.o2m_attack.exports import redacted_text
 from auscult.o2m_attack.judges.judging import judge_run, judges_of, read_judged, summarise
 from auscult.o2m_attack.judges.tallies import rates
@@ -16,7 +16,8 @@ from auscult.o2m_attack.transfer import read_manifest
 
 _PICTURES = 4
 _REPLIES = 12
-_SHARES = ("ASR", "ASR, language only", "refused", "no language", "stopped", "refused, benign")
+_PLACE = ("model", "defence", "condition")
+_SHARES = (*OPTIMIZERS, "ASR", "ASR, language only", "refused", "no language", "stopped", "refused, benign")
 
 
 def write_report(
@@ -168,21 +169,19 @@ def _others(page: Report, summary: dict[str, Any], replies: Sequence[dict[str, A
     """Transfers and defences: the same images and suffixes put to another model, or behind a defence."""
     if not any(reply["replayed"] for reply in replies):
         return
-    benign = {(row["model"], row["defence"], row["optimizer"]): row for row in summary["false_refusals"]}
-    rows = []
-    for row in summary["rates"]:
-        mine = [
-            r for r in replies
-            if all(r[name] == row[name] for name in ("model", "defence", "condition", "optimizer"))
-        ]  # fmt: skip
-        frr = benign.get((row["model"], row["defence"], "none"))
-        rows.append({
-            "model": row["model"], "defence": row["defence"] or "none", "condition": row["condition"],
-            "optimizer": row["optimizer"], "n": row["n"], "ASR": row["asr"], "ASR, language only": row["asr_language"],
-            "stopped": float(np.mean([reply["blocked"] for reply in mine])),
-            "refused, benign": None if frr is None else frr["refusal_rate"],
-        })  # fmt: skip
-    behind = [row for row in rows if row["model"] == model]
+    stopped: dict[tuple[str, ...], list[bool]] = {}
+    for reply in replies:
+        stopped.setdefault(tuple(reply[name] for name in _PLACE), []).append(reply["blocked"])
+    benign = {
+        (row["model"], row["defence"]): row["refusal_rate"]
+        for row in summary["false_refusals"] if row["optimizer"] == "none"
+    }  # fmt: skip
+    rows = sorted(_pivot(summary["rates"], *_PLACE), key=lambda row: (row["model"], row["defence"]))
+    for row in rows:
+        row["stopped"] = float(np.mean(stopped[tuple(row[name] for name in _PLACE)]))
+        row["refused, benign"] = benign.get((row["model"], row["defence"]))
+        row["defence"] = row["defence"] or "none"
+    behind = [{name: value for name, value in row.items() if name != "model"} for row in rows if row["model"] == model]
     elsewhere = [row for row in rows if row["model"] != model]
     if len({row["defence"] for row in behind}) > 1:
         page.section(
@@ -191,34 +190,29 @@ def _others(page: Report, summary: dict[str, Any], replies: Sequence[dict[str, A
             "the defence may find others: this is what a defence does to attacks that do not. The last column is what "
             "it costs: benign questions about images that are what they are said to be, refused.",
         )
-        _table(page, behind)
+        _table(page, behind, "ASR by optimiser")
     if elsewhere:
         page.section("On other models", "The same images and suffixes, each asked once.")
-        _table(page, elsewhere)
+        _table(page, elsewhere, "ASR by optimiser")
 
 
 def _groups(page: Report, summary: dict[str, Any]) -> None:
     page.section("By what is wrong with the claim, by attribute and by policy")
     for name, field, caption in (
-        ("by_stratum", "stratum", "By what is wrong with the claim"),
-        ("by_attribute", "original_attribute", "By what the image shows"),
-        ("by_policy", "policy", "By the kind of question"),
+        ("by_stratum", "stratum", "what is wrong with the claim"),
+        ("by_attribute", "original_attribute", "what the image shows"),
+        ("by_policy", "policy", "the kind of question"),
     ):
-        rows = [_row(row, field, "condition", "optimizer") for row in summary[name]]
-        rows.sort(key=lambda row: (row["condition"], row["optimizer"], str(row[field])))
-        _table(page, rows, caption=caption)
+        rows = sorted(_pivot(summary[name], "condition", field), key=lambda row: (row["condition"], row[field]))
+        _table(page, rows, f"ASR by {caption} and by optimiser")
 
 
 def _judges(page: Report, folder: str | Path, judges: Sequence[str]) -> None:
-    rows = []
-    for judge in judges:
-        direct = [reply for reply in read_judged(folder, judge) if not reply["replayed"]]
-        for row in rates(direct, ("condition", "optimizer")):
-            rows.append({
-                "condition": row["condition"], "optimizer": row["optimizer"], "judge": judge, "n": row["n"],
-                "no verdict": row["no_verdict"], "ASR": row["asr"],
-            })  # fmt: skip
-    rows.sort(key=lambda row: (row["condition"], row["optimizer"]))
+    judged = [
+        reply | {"judge": judge} for judge in judges for reply in read_judged(folder, judge) if not reply["replayed"]
+    ]
+    rows = _pivot(rates(judged, ("condition", "judge", "optimizer")), "condition", "judge")
+    rows.sort(key=lambda row: row["condition"])
     page.section("By judge", "Each judge on the same replies.")
     _table(page, rows)
 
@@ -233,6 +227,18 @@ def _texts(page: Report, direct: Sequence[dict[str, Any]], show_text: bool) -> N
             row[name] = text if show_text else f"{brief['sha256']}, {brief['length']} characters"
         rows.append(row | {"refused": reply["refused"], "degenerate": reply["degenerate"] or ""})
     page.section("Replies", "Some of them." if show_text else "Some of them, as hash and length.").table(rows)
+
+
+def _pivot(rows: Sequence[dict[str, Any]], *fields: str) -> list[dict[str, Any]]:
+    """Return one row for each value of the fields, with the ASR of each optimiser in a column of its name."""
+    optimizers = [name for name in OPTIMIZERS if any(row["optimizer"] == name for row in rows)]
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = tuple(row[name] for name in fields)
+        cells = found.setdefault(key, dict(zip(fields, key, strict=True)) | {"n": 0} | dict.fromkeys(optimizers))
+        cells["n"] = max(cells["n"], row["n"])
+        cells[row["optimizer"]] = row["asr"]
+    return list(found.values())
 
 
 def _table(page: Report, rows: Sequence[dict[str, Any]], caption: str | None = None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from auscult.core.canonical import finite
 from auscult.core.errors import InputError
 from auscult.core.runs import RunStore, record_key
 from auscult.o2m_attack.campaign import PRIVATE
@@ -113,13 +114,13 @@ def summarise(replies: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """Return a summary as JSON holds it: an interval is ``{"value": x, "ci": [low, high]}``."""
-    if hasattr(value, "to_dict"):
-        return value.to_dict()
-    if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else value
+def plain(summary: Any) -> Any:
+    """Return a summary as JSON holds it: an interval is ``{"value": x, "ci": [low, high]}``, what is undefined null."""
+    if hasattr(summary, "to_dict"):
+        return summary.to_dict()
+    if isinstance(summary, dict):
+        return {name: plain(item) for name, item in summary.items()}
+    return [plain(item) for item in summary] if isinstance(summary, list) else finite(summary)
 
 
 def _with_verdicts(replies: Iterable[dict[str, Any]], store: RunStore, judge: str) -> list[dict[str, Any]]:
