@@ -161,6 +161,7 @@ def test_unknown_judge():
         make_judge("bard")
 
 
+@pytest.mark.serve
 def test_a_language_model_as_judge():
     def behave(body, number):
         asked = body["messages"][1]["content"]
