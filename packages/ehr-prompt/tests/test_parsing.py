@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auscult.ehr_prompt.parsing import parse_reply
@@ -121,6 +121,7 @@ def test_options():
     assert parse_reply('{"reasoning": "so', finish_reason="length").status == "truncated"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80), st.integers(1, 3), st.sampled_from(["probability", "days"]))
 def test_no_text_crashes_and_every_value_is_in_range(text, numbers, kind):
     parsed = parse_reply(text, numbers=numbers, kind=kind)

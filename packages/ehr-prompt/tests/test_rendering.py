@@ -285,7 +285,7 @@ def test_a_question_without_its_own_label_is_refused(tjh, task, horizon, label):
     st.floats(2**-10, 2**17, width=32),
     st.lists(st.sampled_from([0.05, 1, 3.5, 5, 14, 17, 18, 140, 280, 1000]), max_size=3),
 )
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_no_value_is_moved_across_a_bound(value, bounds):
     text = format_number(value, bounds)
     exact, shown = float(str(np.float32(value))), float(text)
