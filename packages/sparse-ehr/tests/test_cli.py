@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -238,3 +239,46 @@ def test_the_help_names_what_others_rely_on():
     }.items():  # fmt: skip
         shown = sparse_ehr(command, "--help").stdout
         assert not [word for word in words if word not in shown]
+
+
+def test_a_run_that_was_killed_after_its_training_is_finished(files, tmp_path, monkeypatch):
+    arguments = (f"table:{files / 'train.csv'}", "mortality", tmp_path / "run")
+    save = PrismClassifier.save
+
+    def save_and_die(model, folder):
+        save(model, folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PrismClassifier, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.train_run(*arguments, seed=1, config=files / "config.yaml")
+    before = files_below(tmp_path / "run/model")
+    assert (tmp_path / "run/checkpoints/member-0.pt").exists()
+    monkeypatch.undo()
+    assert jobs.train_run(*arguments, seed=1, config=files / "config.yaml")["n"] == 80
+    assert files_below(tmp_path / "run/model") == before
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_compare_and_sweep_pass_on_what_was_asked_for(monkeypatch, tmp_path):
+    """What they compute is tested where it is computed."""
+    from auscult.sparse_ehr import comparison, sweep
+
+    asked, measured = [], {"value": 0.8, "ci": [0.7, 0.9]}
+    result = SimpleNamespace(to_dict=lambda: {"models": {"prism": {"auroc": measured, "auprc": measured}}})
+
+    def record(cohort, out, **options):
+        asked.append((len(cohort), out, options))
+        return result
+
+    monkeypatch.setattr(comparison, "compare_models", record)
+    monkeypatch.setattr(sweep, "sweep_missingness", record)
+    monkeypatch.setattr(sweep, "ablate", lambda cohort, out, **options: [{"model": "all"}])
+    done = sparse_ehr("compare", "--data", "tjh", "--out", tmp_path, "--split", "3", "--split", "4")
+    assert "AUROC 0.800 (0.700 to 0.900)" in done.stdout
+    shown = sparse_ehr("sweep", "--data", "tjh", "--out", tmp_path, "--ablations", "--json")
+    assert json.loads(shown.stdout)["ablations"] == [{"model": "all"}]
+    assert asked == [
+        (361, tmp_path, {"task": "mortality", "splits": (3, 4)}),
+        (361, tmp_path, {"task": "mortality", "splits": (42,)}),
+    ]

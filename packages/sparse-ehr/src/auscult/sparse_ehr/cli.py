@@ -180,12 +180,7 @@ def main() -> None:
 def _shown(measured: dict[str, Any]) -> str:
     from auscult.core.formatting import format_interval
 
-    low, high = measured["ci"]
-    return (
-        "undefined"
-        if measured["value"] != measured["value"]
-        else format_interval({"value": measured["value"], "ci": [low, high]}, decimals=3)
-    )
+    return format_interval(measured, decimals=3)
 
 
 def _noting_warnings(job: Callable[[], Any]) -> Any:

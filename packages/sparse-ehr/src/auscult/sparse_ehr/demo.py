@@ -105,7 +105,7 @@ def out_of_fold(cohort: Cohort, label: NDArray[np.int64]) -> dict[str, NDArray[n
 
 def _measure(label: NDArray[np.int64], risk: NDArray[np.float64], cohort: Cohort) -> dict[str, Any]:
     found = evaluate(label, risk, cohort.subject_id, metrics=tuple(MEASURES.values()), seed=SEED)
-    return {name: {"value": found[m].value, "ci": [found[m].low, found[m].high]} for name, m in MEASURES.items()}
+    return {name: found[m].to_dict() for name, m in MEASURES.items()}
 
 
 def _write_page(

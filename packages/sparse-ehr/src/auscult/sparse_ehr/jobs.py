@@ -17,7 +17,6 @@ from auscult.core.config import load_config
 from auscult.core.data.open import load_cohort
 from auscult.core.errors import InputError
 from auscult.core.files import replace_atomically
-from auscult.core.intervals import Interval
 from auscult.core.risk import evaluate
 from auscult.core.runs import RunStore
 from auscult.sparse_ehr.estimator import PrismClassifier
@@ -94,8 +93,9 @@ def train_run(
             "held_out": _measure(model.validation_["label"], model.validation_["probability"], None),
         }  # fmt: skip
         if _SUMMARY not in store:
-            store.put(_SUBJECTS, {"digests": sorted({_digest(s) for s in chosen.subject_id.tolist()})})
-            store.put(_SUMMARY, summary)
+            with store.batch():
+                store.put(_SUBJECTS, {"digests": sorted({_digest(s) for s in chosen.subject_id.tolist()})})
+                store.put(_SUMMARY, summary)
     shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
     return summary
 
@@ -233,11 +233,7 @@ def _measure(
     label: NDArray[Any], probability: NDArray[Any], subjects: NDArray[Any] | None, *, n_boot: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
     found = evaluate(label, probability, subjects, metrics=tuple(MEASURES.values()), n_boot=n_boot, seed=seed)
-    return {name: _to_dict(found[measure]) for name, measure in MEASURES.items()}
-
-
-def _to_dict(interval: Interval) -> dict[str, Any]:
-    return {"value": interval.value, "ci": [interval.low, interval.high]}
+    return {name: found[measure].to_dict() for name, measure in MEASURES.items()}
 
 
 def _manifest(run: Path) -> dict[str, Any]:
