@@ -1,4 +1,7 @@
-"""Pairs per second and peak memory of Diffusion-DPO on the CPU: the usual loop, and ours with and without its cache."""
+"""Pairs per second and peak memory of Diffusion-DPO on the CPU: the usual loop, and ours with and without its cache.
+
+Seconds are those that the process worked, on one thread, so that other jobs of the machine do not count.
+"""
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
@@ -65,40 +68,51 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few steps, nothing stored: does it run?")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--unet", choices=("tiny", "mid"), nargs="+", default=["tiny", "mid"])
+    parser.add_argument("--part", choices=("speed", "memory"), nargs="+", default=["speed", "memory"])
     chosen = parser.parse_args()
+    torch.set_num_threads(1)
     found = []
-    for name in ("tiny", "mid"):
-        setup = setup_of(name)
-        steps = 2 if chosen.quick else 6
-        runs = {
-            "naive loop": naive(setup, steps),
-            "agfsync, reference pass in the loop": ours(setup, steps),
-            "agfsync, cached reference errors": ours(setup, steps, ref_draws=4, precompute_ref_log_probs=True),
-        }
-        for run in runs.values():
-            run()
-        note = f"LoRA rank 16, batch of {setup.batch} pairs, {setup.resolution} px, float32, {load()}"
-        values: dict[str, list[float]] = {provider: [] for provider in runs}
-        for _ in range(1 if chosen.quick else chosen.repeats):
-            for provider, run in runs.items():
-                values[provider].append(run())
-        clean_up(*runs.values())
-        found += to_rows(f"training, {name} UNet, CPU", "pairs per second", "1/s", values, note=note)
-        cached = {key: values[key] for key in list(values)[1:]}
-        found += to_rows(
-            f"training, {name} UNet, CPU, by reference cache", "pairs per second", "1/s", cached, note=note
-        )
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-            peaks = {kind: [pool.submit(peak, kind, name).result()] for kind in ("full", "lora", "split")}
-        names = {"full": "full fine-tuning", "lora": "LoRA", "split": "LoRA, split backward"}
-        found += to_rows(
-            f"training, {name} UNet, CPU",
-            "peak memory added by two steps",
-            "MB",
-            {names[k]: v for k, v in peaks.items()},
-        )
+    for name in chosen.unet:
+        if "speed" in chosen.part:
+            found += speed(name, 2 if chosen.quick else chosen.steps, 1 if chosen.quick else chosen.repeats)
+        if "memory" in chosen.part:
+            found += memory(name)
     if not chosen.quick:
         store(found)
+
+
+def speed(name: str, steps: int, repeats: int) -> list[dict[str, str]]:
+    """Return rows of pairs per second; the ways of doing a step take turns."""
+    setup = setup_of(name)
+    runs = {
+        "naive loop": naive(setup, steps),
+        "agfsync, reference pass in the loop": ours(setup, steps),
+        "agfsync, cached reference errors": ours(setup, steps, ref_draws=4, precompute_ref_log_probs=True),
+    }
+    for run in runs.values():
+        run()
+    note = f"LoRA rank 16, batch of {setup.batch} pairs, {setup.resolution} px, float32, {load()}"
+    values: dict[str, list[float]] = {provider: [] for provider in runs}
+    for _ in range(repeats):
+        for provider, run in runs.items():
+            values[provider].append(run())
+    clean_up(*runs.values())
+    title, metric = f"training, {name} UNet, CPU", "pairs per second of one core"
+    cached = {key: values[key] for key in list(values)[1:]}
+    return [
+        *to_rows(title, metric, "1/s", values, note=note),
+        *to_rows(f"{title}, by reference cache", metric, "1/s", cached, note=note),
+    ]
+
+
+def memory(name: str) -> list[dict[str, str]]:
+    """Return rows of the peak that two steps add, each way in a process of its own."""
+    names = {"full": "full fine-tuning", "lora": "LoRA", "split": "LoRA, split backward"}
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        peaks = {label: [pool.submit(peak, kind, name).result()] for kind, label in names.items()}
+    return to_rows(f"training, {name} UNet, CPU", "peak memory added by two steps", "MB", peaks)
 
 
 if __name__ == "__main__":

@@ -157,8 +157,10 @@ def test_another_reference_does_not_get_the_errors_of_the_first(sd, cache, tmp_p
     assert not torch.equal(first.errors, other.errors)
 
 
-@pytest.mark.parametrize("loss_type", ["sigmoid", "hinge", "ipo", "agfsync_norm"])
-@pytest.mark.parametrize("precompute", [True, False])
+@pytest.mark.parametrize(
+    ("loss_type", "precompute"),
+    [("sigmoid", True), ("sigmoid", False), ("hinge", False), ("ipo", True), ("agfsync_norm", False)],
+)
 def test_split_backward_takes_the_same_steps(sd, cache, tmp_path, loss_type, precompute):
     runs = []
     for split in (False, True):

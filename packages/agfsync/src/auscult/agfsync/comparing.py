@@ -1,5 +1,6 @@
 """Stage 7 as one job: both models draw the same captions from the same seeds, and are scored and compared."""
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ def add_hps(rows: Sequence[dict[str, Any]], folder: Path, version: str) -> None:
         The package is not installed.
     """
     try:
-        import hpsv2
+        hpsv2: Any = importlib.import_module("hpsv2")
     except ImportError as error:
         raise missing_dependency("hpsv2", purpose=f"HPS {version}", install="hpsv2") from error
     for row in rows:

@@ -21,19 +21,19 @@ DEMO = RunConfig(
     prompts=PromptsConfig(backend="shapes", per_request=96, dedup=DedupConfig(method="exact")),
     questions=QuestionsConfig(backend="shapes", dedup=DedupConfig(method="exact")),
     candidates=CandidatesConfig(
-        model="shapes", num_candidates=8, steps=12, guidance_scale=3.0, batch_size=32, device="cpu"
+        model="shapes", num_candidates=8, steps=10, guidance_scale=1.0, batch_size=32, device="cpu"
     ),
     pairs=PairsConfig(preset="paper"),
     train=TrainConfig(
         lora_rank=16,
-        steps=200,
+        steps=150,
         batch_size=16,
         gradient_accumulation=1,
-        learning_rate=1e-3,
+        learning_rate=5e-4,
         warmup_steps=10,
         beta=500.0,
-        ref_draws=4,
-        save_steps=100,
+        ref_draws=8,
+        save_steps=50,
         device="cpu",
     ),
     evaluate=EvaluateConfig(num_prompts=64, images_per_prompt=4),

@@ -52,9 +52,9 @@ def write_sheet(
         item = f"{one['id']}-{one['k']}"
         pictures = [_inline(images / row["path"]) for row in (one, other)]
         left, right = reversed(pictures) if _tuned_is_left(item, seed) else pictures
-        items.append(
-            _ITEM.format(id=html.escape(item), caption=html.escape(str(one["prompt"])), left=left, right=right)
-        )
+        id, caption = html.escape(item), html.escape(str(one["prompt"]))
+        choices = "".join(_CHOICE.format(id=id, value=value, label=label) for value, label in _CHOICES.items())
+        items.append(_ITEM.format(id=id, caption=caption, left=left, right=right, choices=choices))
     text = _PAGE.format(items="".join(items))
     replace_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     return len(items)

@@ -131,7 +131,7 @@ def sample_scene(random: "np.random.Generator", *, split: str = "all") -> Scene:
 def sample_captions(count: int, random: "np.random.Generator", *, split: str) -> list[str]:
     """Draw different captions (see :func:`sample_scene`)."""
     found: dict[str, None] = {}
-    for _ in range(100 * count):
+    for _ in range(20 * count):
         if len(found) == count:
             break
         found[sample_scene(random, split=split).caption] = None

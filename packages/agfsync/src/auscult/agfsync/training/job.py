@@ -52,6 +52,8 @@ def train(pairs: Path, model: str, config: TrainConfig, folder: Path, *, seed: i
     data = cache_pairs(rows, pipeline, folder / "cache", resolution=resolution)
     if config.lora_rank < 0:
         raise InputError(f"lora_rank is {config.lora_rank}: use 0 for all weights, or a rank such as 16")
+    if config.gradient_checkpointing:
+        pipeline.unet.enable_gradient_checkpointing()
     trainer = DiffusionDPOTrainer(
         pipeline.unet, args=_arguments(config, folder, device, dtype, seed), train_dataset=data,
         noise_scheduler=pipeline.scheduler, peft_config=_lora(config.lora_rank, seed) if config.lora_rank else None,
@@ -93,7 +95,7 @@ def _arguments(config: TrainConfig, folder: Path, device: str, dtype: str, seed:
         save_total_limit=2, logging_steps=max(config.steps // 50, 1), seed=seed, use_cpu=device == "cpu",
         bf16=dtype == "bfloat16", disable_tqdm=True, log_level="error", beta=config.beta, loss_type=config.loss_type,
         precompute_ref_log_probs=config.ref_draws > 0, ref_draws=config.ref_draws,
-        split_backward=config.split_backward, gradient_checkpointing=config.gradient_checkpointing,
+        split_backward=config.split_backward,
         timestep_set=list(config.timestep_set), guard_window=config.guard_window,
     )  # fmt: skip
 

@@ -1,0 +1,365 @@
+"""A run as a whole: stages, resume, configuration, commands, evaluation, sheets, export."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from auscult.agfsync.comparing import summarize
+from auscult.agfsync.config import RunConfig, commented_example
+from auscult.agfsync.demo import DEMO
+from auscult.agfsync.evaluation import (
+    by_element_type,
+    compare,
+    verdict_of_both_orders,
+    verdicts_by_score,
+    win_rate,
+)
+from auscult.agfsync.human import read_votes, write_sheet
+from auscult.agfsync.pipeline import plan_run, run
+from auscult.agfsync.training.job import last_checkpoint
+from auscult.core.config import load_config
+from auscult.core.errors import InputError, RunMismatchError
+from auscult.core.testing import assert_one_sentence, assert_self_contained, files_below, imported_modules, run_command
+
+SMALL = replace(
+    DEMO,
+    prompts=replace(DEMO.prompts, per_request=6),
+    candidates=replace(DEMO.candidates, num_candidates=4, steps=3, batch_size=8),
+    train=replace(DEMO.train, steps=4, batch_size=3, save_steps=2, ref_draws=2),
+    evaluate=replace(DEMO.evaluate, num_prompts=4, images_per_prompt=2),
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return folder, run(SMALL, folder)
+
+
+def test_a_run_does_all_stages_and_a_second_call_nothing(done):
+    folder, summary = done
+    assert summary["prompts"]["prompts"] == 6
+    assert summary["candidates"] == {"images": 24, "black": 0}
+    assert summary["score"]["images"] == 24
+    assert sum(summary["score"]["variance_shares"].values()) == pytest.approx(1)
+    assert 0 < summary["pairs"]["pairs"] <= 6
+    assert summary["train"]["steps"] == 4
+    found = summary["evaluate"]
+    assert set(found["vqa"]) == {"base", "tuned", "difference"}
+    assert found["vqa"]["base"]["ci"][0] <= found["vqa"]["base"]["value"] <= found["vqa"]["base"]["ci"][1]
+    before = {name: value for name, value in files_below(folder).items() if "sqlite" not in name}
+    assert run(SMALL, folder) == summary
+    assert {name: value for name, value in files_below(folder).items() if "sqlite" not in name} == before
+
+
+def test_the_report_stands_alone_and_says_what_was_measured(done):
+    folder, _ = done
+    page = (folder / "evaluate" / "report.html").read_text("utf-8")
+    assert_self_contained(page)
+    for words in ("Win rate", "implicit accuracy", "No triple", "Preferred and other"):
+        assert words in page
+
+
+def test_held_out_captions_share_no_triple_with_the_pairs(done):
+    from auscult.agfsync.importing import read_pairs
+    from auscult.agfsync.shapes.captions import parse_caption
+
+    folder, _ = done
+    rows = [json.loads(line) for line in (folder / "prompts" / "prompts.jsonl").read_text("utf-8").splitlines()]
+    trained = {
+        triple
+        for row in read_pairs(folder / "pairs" / "pairs.parquet")
+        for triple in parse_caption(row["caption"]).triples
+    }
+    assert trained
+    from auscult.core.runs import RunStore
+
+    with RunStore.read(folder / "evaluate" / "base") as store:
+        evaluated = {triple for row in store.values() for triple in parse_caption(row["prompt"]).triples}
+    assert evaluated
+    assert not trained & evaluated
+    assert len({row["id"] for row in rows}) == 6
+
+
+def test_other_settings_in_the_same_folder_are_refused(done):
+    folder, _ = done
+    with pytest.raises(RunMismatchError, match="num_candidates: 4 -> 5"):
+        run(replace(SMALL, candidates=replace(SMALL.candidates, num_candidates=5)), folder, stages=["candidates"])
+    with pytest.raises(RunMismatchError, match="pairs"):
+        run(replace(SMALL, pairs=replace(SMALL.pairs, preset="clip_aes")), folder, stages=["pairs"])
+
+
+def test_stages_need_those_before_them(tmp_path):
+    for stage, needed in (("questions", "prompts"), ("score", "candidates"), ("train", "pairs"), ("evaluate", "train")):
+        with pytest.raises(InputError, match=f"agfsync {needed}"):
+            run(SMALL, tmp_path, stages=[stage])
+    with pytest.raises(InputError, match="no stage 'tune'"):
+        run(SMALL, tmp_path, stages=["tune"])
+
+
+def test_the_exported_adapter_loads_in_plain_diffusers(done, tmp_path):
+    """In a process that imports nothing of ours."""
+    from auscult.agfsync.shapes.models import WEIGHTS
+
+    folder, _ = done
+    script = (
+        "import sys, torch\n"
+        "from diffusers import StableDiffusionPipeline\n"
+        "pipe = StableDiffusionPipeline.from_pretrained(sys.argv[1], torch_dtype=torch.float32)\n"
+        "latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))\n"
+        "draw = lambda: pipe('a red circle', latents=latents, num_inference_steps=2, output_type='np').images\n"
+        "base = draw()\n"
+        "pipe.load_lora_weights(sys.argv[2])\n"
+        "tuned = draw()\n"
+        "assert abs(tuned - base).max() > 0\n"
+        "pipe.unload_lora_weights()\n"
+        "assert (draw() == base).all()\n"
+        "assert not any(name.startswith('auscult') for name in sys.modules)\n"
+        "print('loaded')\n"
+    )
+    done_ = run_command("-c", script, WEIGHTS / "pipeline", folder / "train" / "adapter")
+    assert done_.stdout.strip().endswith("loaded"), done_.stderr[-800:]
+
+
+def test_full_fine_tuning_exports_a_pipeline_and_an_interrupted_training_goes_on(done, tmp_path):
+    from diffusers import StableDiffusionPipeline
+
+    from auscult.agfsync.training.job import train
+
+    folder, _ = done
+    settings = replace(SMALL.train, lora_rank=0, learning_rate=1e-4)
+    pairs = folder / "pairs" / "pairs.parquet"
+    train(pairs, "shapes", settings, tmp_path / "whole", seed=0)
+    train(pairs, "shapes", replace(settings, steps=4), tmp_path / "cut", seed=0)
+    # As if it had been killed after its first checkpoint, while it wrote the second.
+    (tmp_path / "cut" / "checkpoint-4" / "trainer_state.json").unlink()
+    assert last_checkpoint(tmp_path / "cut").name == "checkpoint-2"
+    train(pairs, "shapes", settings, tmp_path / "cut", seed=0)
+    one, other = (StableDiffusionPipeline.from_pretrained(tmp_path / name / "pipeline") for name in ("whole", "cut"))
+    for (name, value), again in zip(one.unet.state_dict().items(), other.unet.state_dict().values(), strict=True):
+        assert (value == again).all(), name
+
+
+def test_a_cache_of_another_model_or_resolution_is_refused(sd, rows, tmp_path):
+    import torch
+
+    from auscult.agfsync import cache_pairs
+
+    first = cache_pairs(rows, sd, tmp_path / "cache", resolution=32)
+    again = cache_pairs(rows, sd, tmp_path / "cache", resolution=32, batch_size=3)
+    assert torch.equal(first[7]["mean_l"], again[7]["mean_l"])
+    with pytest.raises(InputError, match="another model"):
+        cache_pairs(rows, sd, tmp_path / "cache", resolution=16)
+    with pytest.raises(InputError, match="another model"):
+        cache_pairs(rows[:7], sd, tmp_path / "cache", resolution=32)
+    weight = next(sd.vae.parameters())
+    with torch.no_grad():
+        kept = weight.clone()
+        weight += 1e-3
+    try:
+        with pytest.raises(InputError, match="another model"):
+            cache_pairs(rows, sd, tmp_path / "cache", resolution=32)
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)
+
+
+def test_a_cache_holds_scaled_posteriors_of_every_row(sd, rows, tmp_path, picture):
+    import io
+
+    import torch
+    from PIL import Image
+
+    from auscult.agfsync import cache_pairs
+
+    cache = cache_pairs(rows[:5], sd, tmp_path / "cache", resolution=32, batch_size=4)  # the last batch has one row
+    assert len(cache) == 5
+    pixels = (
+        torch.from_numpy(np.asarray(Image.open(io.BytesIO(rows[4]["bad_jpg"])), np.float32)).permute(2, 0, 1) / 127.5
+        - 1
+    )
+    with torch.no_grad():
+        posterior = sd.vae.encode(pixels[None]).latent_dist
+    scale = sd.vae.config.scaling_factor
+    torch.testing.assert_close(cache[4]["mean_l"], posterior.mean[0] * scale, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(cache[4]["std_l"], posterior.std[0] * scale, rtol=1e-4, atol=1e-5)
+    embeds = sd.encode_prompt([rows[4]["caption"]], "cpu", 1, False)[0][0]
+    torch.testing.assert_close(cache[4]["prompt_embeds"], embeds, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="resolution 30"):
+        cache_pairs(rows, sd, tmp_path / "other", resolution=30)
+    with pytest.raises(InputError, match="no pair"):
+        cache_pairs([], sd, tmp_path / "other", resolution=32)
+    torn = [{**rows[0], "bad_jpg": rows[0]["bad_jpg"][:60]}]
+    with pytest.raises(InputError, match="bad_jpg"):
+        cache_pairs(torn, sd, tmp_path / "other", resolution=32)
+    assert not list(tmp_path.glob(".other*"))
+    assert not (tmp_path / "other").exists()
+    assert picture(3)
+
+
+def test_the_commented_example_is_the_default_configuration(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(commented_example(), "utf-8")
+    assert load_config(RunConfig, path) == RunConfig()
+    assert "# Pictures a prompt." in commented_example()
+
+
+def test_a_plan_counts_before_anything_is_done():
+    plan = {row["stage"]: row for row in plan_run(DEMO)}
+    assert plan["prompts"]["does"] == "96 prompts"
+    assert plan["candidates"]["model_calls"] == 96 * 8 * 10
+    assert plan["train"]["does"] == "150 steps, 2400 pairs seen"
+
+
+def scored(values, id="a"):
+    return [
+        {"id": id, "k": k, "vqa": v, "clip": None, "aesthetic": 50.0, "prompt": "p", "vqa_yes": [v / 100]}
+        for k, v in enumerate(values)
+    ]
+
+
+def test_tifa_is_the_mean_over_captions_of_their_means():
+    base = scored([0.0, 100.0, 100.0], "a") + scored([50.0], "b")
+    tuned = scored([100.0, 100.0, 100.0], "a") + scored([50.0], "b")
+    found = compare(base, tuned, "vqa")
+    assert found.base.value == pytest.approx((200 / 3 + 50) / 2)
+    assert found.tuned.value == 75
+    assert found.difference.value == pytest.approx(75 - found.base.value)
+    assert compare(base, tuned, "clip") is None
+    with pytest.raises(InputError, match="different pictures"):
+        compare(base, tuned[:-1], "vqa")
+    kinds = by_element_type(base, {"a": [{"element_type": "color"}], "b": [{"element_type": "shape"}]})
+    assert kinds == {"color": pytest.approx(200 / 3), "shape": 50}
+
+
+def test_a_win_rate_counts_ties_half_and_captions_once():
+    base, tuned = scored([50.0, 50.0, 50.0]), scored([100.0, 50.0, 0.0])
+    verdicts = verdicts_by_score(base, tuned, ["vqa"])
+    assert [value for _, value in verdicts] == [1, 0.5, 0]
+    found = win_rate([*verdicts, *[(str(i), 1.0) for i in range(9)]])
+    assert (found.wins, found.ties, found.losses) == (10, 1, 1)
+    assert found.rate.value == pytest.approx(10.5 / 12)
+    assert found.p_value == pytest.approx(2 * 0.5**9)
+    assert win_rate([("a", 0.5)]).p_value == 1
+    with pytest.raises(InputError, match="no verdict"):
+        win_rate([])
+
+
+def test_a_judge_who_contradicts_itself_says_nothing():
+    assert verdict_of_both_orders("second", "first") == 1
+    assert verdict_of_both_orders("first", "second") == 0
+    for answers in (("first", "first"), ("second", "second"), (None, "first"), (None, None)):
+        assert verdict_of_both_orders(*answers) == 0.5
+
+
+def test_equal_models_do_not_differ():
+    rows = scored([10.0, 60.0], "a") + scored([70.0, 20.0], "b")
+    found = summarize(rows, rows, {})
+    assert found["vqa"]["difference"] == {"value": 0, "ci": [0, 0]}
+    assert found["win_rate"]["overall"]["rate"] == {"value": 0.5, "ci": [0.5, 0.5]}
+
+
+def test_hps_is_asked_of_its_own_package(tmp_path, monkeypatch):
+    import sys
+    from types import SimpleNamespace
+
+    from auscult.agfsync.comparing import add_hps
+    from auscult.core.errors import MissingDependencyError
+
+    monkeypatch.setitem(sys.modules, "hpsv2", None)
+    with pytest.raises(MissingDependencyError, match="hpsv2"):
+        add_hps([], tmp_path, "v2.0")
+    asked = []
+    fake = SimpleNamespace(score=lambda path, prompt, hps_version: asked.append((prompt, hps_version)) or [0.27])
+    monkeypatch.setitem(sys.modules, "hpsv2", fake)
+    rows = [{**row, "path": "x.png"} for row in scored([10.0, 60.0])]
+    add_hps(rows, tmp_path, "v2.1")
+    assert asked == [("p", "v2.1")] * 2
+    assert summarize(rows, rows, {})["hps"]["base"]["value"] == pytest.approx(27)
+
+
+def test_votes_of_people_are_read_back_whatever_the_side(done, tmp_path):
+    from auscult.agfsync.jobs import evaluated_rows
+
+    folder, _ = done
+    base, tuned, images = evaluated_rows(folder)
+    count = write_sheet(base, tuned, images, tmp_path / "sheet.html")
+    page = (tmp_path / "sheet.html").read_text("utf-8")
+    assert count == page.count("<fieldset id=") == 8
+    assert "http" not in page
+    import re
+
+    lines = ["item,choice"]
+    for item in re.findall(r'<fieldset id="([^"]+)".*?</fieldset>', page):
+        left = re.search(rf'<fieldset id="{item}".*?alt="left" src="data:image/png;base64,([^"]+)"', page)[1]
+        import base64
+
+        id, _, k = item.rpartition("-")
+        mine = next(row for row in tuned if (row["id"], row["k"]) == (id, int(k)))
+        other = next(row for row in base if (row["id"], row["k"]) == (id, int(k)))
+        if (images / mine["path"]).read_bytes() == (images / other["path"]).read_bytes():
+            lines.append(f"{item},tie")
+            continue
+        is_left = base64.b64decode(left) == (images / mine["path"]).read_bytes()
+        lines.append(f"{item},{'left' if is_left else 'right'}")
+    (tmp_path / "votes.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    votes = read_votes(tmp_path / "votes.csv")
+    assert len(votes) == 8
+    assert {value for _, value in votes} <= {1.0, 0.5}
+    (tmp_path / "bad.csv").write_text("item,choice\na-0,both\n", "utf-8")
+    with pytest.raises(InputError, match="line 2"):
+        read_votes(tmp_path / "bad.csv")
+
+
+def test_importing_the_package_loads_no_torch():
+    loaded = imported_modules("import auscult.agfsync, auscult.agfsync.cli")
+    assert not {"torch", "transformers", "diffusers", "pandas"} & loaded
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("candidates: {num_candidate: 4}", "did you mean 'num_candidates'"), ("score: {vqa: blip2}", "vqa_model"),
+     ("pairs: {preset: mine}", "mine"), ("candidates: {steps: many}", "whole number"), ("train: [", "not YAML")],
+)  # fmt: skip
+def test_a_wrong_configuration_is_one_sentence(tmp_path, text, words):
+    (tmp_path / "config.yaml").write_text(text, "utf-8")
+    assert_one_sentence(run_command("agfsync", "run", "config.yaml", cwd=tmp_path), words)
+    assert files_below(tmp_path).keys() == {"config.yaml"}
+
+
+def test_the_commands(tmp_path):
+    assert run_command("agfsync", "--version").stdout.startswith("agfsync ")
+    text = run_command("agfsync", "init").stdout
+    (tmp_path / "config.yaml").write_text(text, "utf-8")
+    plan = run_command("agfsync", "run", "config.yaml", "--dry-run", "--json", cwd=tmp_path)
+    assert [row["stage"] for row in json.loads(plan.stdout)["plan"]] == [
+        "prompts", "questions", "candidates", "score", "pairs", "train", "evaluate",
+    ]  # fmt: skip
+    (tmp_path / "mine.txt").write_text("a red circle\ntwo blue squares\n", "utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        "prompts: {backend: file, path: mine.txt}\nquestions: {min_questions: 1}\n", "utf-8"
+    )
+    found = run_command("agfsync", "prompts", "mine.yaml", "--json", cwd=tmp_path)
+    assert json.loads(found.stdout)["prompts"]["prompts"] == 2
+    assert_one_sentence(run_command("agfsync", "train", "--pairs", "none.parquet", cwd=tmp_path), "none.parquet")
+    assert_one_sentence(run_command("agfsync", "votes", "none.csv", cwd=tmp_path), "none.csv")
+    assert_one_sentence(run_command("agfsync", "sheet", "--out", "none", cwd=tmp_path), "evaluate")
+    assert not Path(tmp_path / "none").exists()
+
+
+@pytest.mark.browser
+def test_the_report_looks_right_in_a_browser(done):
+    from auscult.core.testing.browser import find_chromium, open_in_chromium
+
+    if find_chromium() is None:
+        pytest.skip("no Chromium on the path")
+    folder, _ = done
+    for width in (1200, 390):
+        page = open_in_chromium(folder / "evaluate" / "report.html", width)
+        assert page.title == "Does the tuned model follow the prompt better?"
+        assert page.console_errors == []
+        assert page.requests == []
+        assert page.scroll_width <= width
