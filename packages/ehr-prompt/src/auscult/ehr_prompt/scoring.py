@@ -20,7 +20,7 @@ POLICIES = ("exclude", "impute_prior", "impute_half", "worst_case")
 DAYS_POLICIES = ("exclude", "impute_prior")
 HALF = 0.501
 """What the reference code puts for every answer that it cannot read."""
-_CALIBRATED_UP_TO = 20_000
+_CALIBRATED_UP_TO = 5_000
 
 FloatArray = NDArray[np.float64]
 
@@ -106,7 +106,7 @@ def score(
     Keys: ``n`` (questions), ``coverage`` (share with a usable answer), ``status`` (counts), ``policies`` (metrics
     with intervals by what stands for an answer that cannot be used), ``baselines``, ``differences`` (AUROC, of days the
     MAE, of the answers minus that of each baseline on the covered stays, paired), ``calibration`` (slope and
-    intercept of the usable answers; None beyond 20,000), ``tokens``, ``cost`` (US dollars, None without a price). A
+    intercept of the usable answers; None beyond 5,000), ``tokens``, ``cost`` (US dollars, None without a price). A
     metric that is undefined is None. With two labels, ``second`` holds the same of the second.
 
     Parameters
