@@ -211,7 +211,7 @@ def test_a_plan_counts_before_anything_is_done():
     plan = {row["stage"]: row for row in plan_run(DEMO)}
     assert plan["prompts"]["does"] == "96 prompts"
     assert plan["candidates"]["model_calls"] == 96 * 8 * 10
-    assert plan["train"]["does"] == "150 steps, 2400 pairs seen"
+    assert plan["train"]["does"] == "100 steps, 1600 pairs seen"
 
 
 def scored(values, id="a"):

@@ -23,16 +23,16 @@ DEMO = RunConfig(
     candidates=CandidatesConfig(
         model="shapes", num_candidates=8, steps=10, guidance_scale=1.0, batch_size=32, device="cpu"
     ),
-    pairs=PairsConfig(preset="paper"),
+    pairs=PairsConfig(preset="paper", strategy="top_bottom_k", k=3),
     train=TrainConfig(
         lora_rank=16,
-        steps=150,
+        steps=100,
         batch_size=16,
         gradient_accumulation=1,
-        learning_rate=5e-4,
+        learning_rate=1e-3,
         warmup_steps=10,
-        beta=500.0,
-        ref_draws=8,
+        beta=1000.0,
+        ref_draws=4,
         save_steps=50,
         device="cpu",
     ),
