@@ -45,7 +45,8 @@ class DiffusionDPOConfig(TrainingArguments):
     logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false: all columns are used."})
     label_names: list[str] | None = field(default_factory=list, metadata={"help": "Must stay empty: no labels."})
-    report_to: str | list[str] | None = field(default="none", metadata={"help": "Trackers to report to."})
+    # transformers' parser of arguments needs None first.
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Trackers to report to."})  # noqa: RUF036
     beta: float | None = field(
         default=None,
         metadata={"help": "Tie to the reference; 2000 (SD), 5000 (SDXL) or 1 (agfsync_norm) if left out."},
