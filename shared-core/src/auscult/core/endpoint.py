@@ -11,6 +11,8 @@ Works with hosted APIs, vLLM, Ollama, llama.cpp and ``transformers serve``; only
 
 Needs the extra ``http``.
 
+Examples
+--------
 A question with an image, answered by a scripted server (:mod:`auscult.core.testing.server`):
 
 >>> from auscult.core.testing.server import ScriptedServer
