@@ -182,7 +182,8 @@ def _neighbour_means(x: Array, y: Array, k: int) -> Array:
     place = place.reshape(-1)
     centred = distinct - count @ distinct / len(x)
     spread = np.sqrt(count @ centred**2 / len(x))
-    scaled = centred / np.where(spread > 0, spread, 1.0)
+    # Rounded, so that places at the same distance stay so in other units of a feature.
+    scaled = np.round(centred / np.where(spread > 0, spread, 1.0), 9)
     total = np.bincount(place, y)
     here = np.minimum(count - 1, k)
     elsewhere = np.zeros(len(distinct))
