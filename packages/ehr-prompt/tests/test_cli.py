@@ -135,11 +135,13 @@ def test_a_wrong_address_or_key_is_one_sentence_after_few_requests(command, tmp_
         assert len(server.bodies) <= 32
 
 
-@pytest.mark.parametrize(("behave", "code"), [("I do not know.", 0), (Fail(500), 1)])
-def test_a_server_that_never_helps_ends_with_coverage_0_and_exit_code_1(command, tmp_path, behave, code):
+@pytest.mark.parametrize("behave", ["I do not know.", Fail(500)])
+def test_a_server_that_never_helps_ends_with_coverage_0_and_exit_code_1(command, tmp_path, behave):
     with ScriptedServer(lambda body, number: behave) as server:
-        done = command(*asked(server, tmp_path, "--attempts", "1"))
-    assert done.returncode == code, done
+        done = command(*asked(server, tmp_path, "--attempts", "1", "--json"))
+    assert done.returncode == 1, done
+    assert json.loads(done.stdout)["coverage"] == 0
+    assert "no question has a usable answer" in done.stderr
     scored = command("score", tmp_path / "run", "--json")
     assert scored.returncode == 1
     found = json.loads(scored.stdout)
@@ -148,11 +150,30 @@ def test_a_server_that_never_helps_ends_with_coverage_0_and_exit_code_1(command,
     assert "no question has a usable answer" in scored.stderr
 
 
+def test_a_grid_of_which_one_condition_has_no_answer_ends_with_exit_code_1(command, own, tmp_path):
+    def behave(body, number):
+        return "I do not know." if "U/L" in body["messages"][-1]["content"] else "0.5"
+
+    _, data, _, option, _, panel = own
+    with ScriptedServer(behave) as server:
+        base = {
+            "data": data, "data_options": {"labels": option.removeprefix("labels=")}, "panel": str(panel),
+            "backend": "openai", "model": "m", "base_url": server.base_url,
+        }  # fmt: skip
+        (tmp_path / "grid.yaml").write_text(json.dumps({"base": base, "grid": {"units": [False, True]}}))
+        done = command("ablate", tmp_path / "grid.yaml", "--out", tmp_path / "out", "--json")
+    assert done.returncode == 1, done
+    assert done.stderr.splitlines()[-1] == "units=true: failed: no question has a usable answer"
+    assert {n: row["coverage"] for n, row in json.loads(done.stdout)["conditions"].items()} == {
+        "units=false": 1.0, "units=true": 0.0,
+    }  # fmt: skip
+
+
 def test_a_context_too_small_for_a_patient_asks_nothing(command, tmp_path):
     with ScriptedServer(lambda body, number: "0.5") as server:
         done = command(*asked(server, tmp_path, "--context", "300"))
         assert server.bodies == []
-    assert done.returncode == 0, done
+    assert done.returncode == 1, done
     assert json.loads(command("score", tmp_path / "run", "--json").stdout)["status"] == {"too_long": 217}
 
 

@@ -14,6 +14,8 @@ app = cli.command(
     "ehr-prompt", __version__, "Ask language models about patients, and know what was asked and answered."
 )
 
+NOTHING_USABLE = "failed: no question has a usable answer"
+
 Data = Annotated[str, typer.Option("--data", help="What load_cohort takes: tjh, mimic4:FOLDER, table:FILE, ...")]
 DataOptions = Annotated[
     list[str] | None,
@@ -156,10 +158,13 @@ def run(
     if as_json:
         cli.print_json(result)
     else:
-        typer.echo(", ".join(f"{name} {value}" for name, value in result.items() if name != "reasons"))
+        shown = {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in result.items()}
+        typer.echo(", ".join(f"{name} {value}" for name, value in shown.items() if name != "reasons"))
         for reason, count in result.get("reasons", {}).items():
             typer.echo(f"failed {count} times: {reason}", err=True)
-    if result.get("failed") or result.get("stopped"):
+    if result.get("coverage") == 0:
+        typer.echo(NOTHING_USABLE, err=True)
+    if result.get("failed") or result.get("stopped") or result.get("coverage") == 0:
         raise typer.Exit(1)
 
 
@@ -188,7 +193,10 @@ def ablate(
         for name, row in result["conditions"].items():
             typer.echo(f"{name}: {', '.join(f'{key} {_short(value)}' for key, value in row.items())}")
         typer.echo(result.get("report", f"{result.get('prompts')} prompts"))
-    if result.get("failed") or result.get("stopped"):
+    empty = [name for name, row in result["conditions"].items() if row.get("coverage") == 0]
+    for name in empty:
+        typer.echo(f"{name}: {NOTHING_USABLE}", err=True)
+    if result.get("failed") or result.get("stopped") or empty:
         raise typer.Exit(1)
 
 
@@ -210,7 +218,7 @@ def score(
         auroc = result["policies"]["exclude"].get("auroc") or result["policies"]["exclude"].get("mae")
         typer.echo(f"{result['n']} questions, coverage {result['coverage']:.1%}, {result['status']}, {auroc}")
     if not result["coverage"]:
-        typer.echo("failed: no question has a usable answer", err=True)
+        typer.echo(NOTHING_USABLE, err=True)
         raise typer.Exit(1)
 
 

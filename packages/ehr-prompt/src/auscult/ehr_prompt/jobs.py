@@ -17,7 +17,7 @@ from auscult.ehr_prompt.costs import find_price
 from auscult.ehr_prompt.planning import ask, plan_questions, prepare
 from auscult.ehr_prompt.presentation import write_ablation
 from auscult.ehr_prompt.running import make_backend, run
-from auscult.ehr_prompt.scoring import score
+from auscult.ehr_prompt.scoring import coverage, read_answers, score
 
 MAX_TOKENS = 64
 MAX_TOKENS_REASONING = 2048
@@ -71,7 +71,7 @@ def run_folder(
     prices: Path | None = None,
     baselines: dict[str, pd.DataFrame] | None = None,
 ) -> dict[str, Any]:
-    """Run, or with ``dry_run`` count, and return what was done."""
+    """Run, or with ``dry_run`` count, and return what was done; ``coverage`` is the share with a usable answer."""
     price = find_price(config.model, prices)
     prepared = prepare(config, cohort)
     if dry_run:
@@ -84,7 +84,7 @@ def run_folder(
     own = {name: options[name] for name in OPTIONS[config.backend] if name in options}
     backend = make_backend(config, prepared, **own)
     done = run(config, folder, backend, prepared=prepared, price=price, max_cost=max_cost, baselines=baselines)
-    return done._asdict()
+    return {**done._asdict(), "coverage": coverage(read_answers(folder))}
 
 
 def score_folder(folder: Path, prices: Path | None = None, **reading: bool) -> dict[str, Any]:

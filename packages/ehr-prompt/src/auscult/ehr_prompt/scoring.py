@@ -92,6 +92,12 @@ def read_answers(folder: Path, *, clamp: bool = False, decimal_comma: bool = Fal
     return Answers(_vote(plan), tokens["prompt_tokens"], tokens["completion_tokens"], facts, config)
 
 
+def coverage(answers: Answers) -> float:
+    """Return the share of the questions with a usable answer; 0 without questions."""
+    usable = answers.table["status"].isin(USABLE)
+    return float(usable.mean()) if len(usable) else 0.0
+
+
 def score(
     folder: Path,
     *,
@@ -122,10 +128,9 @@ def score(
     """
     answers = read_answers(folder, clamp=clamp, decimal_comma=decimal_comma)
     table, facts = answers.table, answers.facts
-    usable = table["status"].isin(USABLE).to_numpy()
     result: dict[str, Any] = {
         "n": len(table),
-        "coverage": float(usable.mean()) if len(table) else 0.0,
+        "coverage": coverage(answers),
         "status": {str(name): int(count) for name, count in table["status"].value_counts().sort_index().items()},
     }
     frame = pd.read_parquet(folder / "baselines.parquet")
