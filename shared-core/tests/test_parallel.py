@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from auscult.core.errors import AuscultError, InputError
+from auscult.core.errors import AuscultError, InputError, MissingDependencyError
 from auscult.core.parallel import map_records
 from auscult.core.runs import RunStore
 
@@ -165,9 +165,14 @@ def test_wrong_input_is_one_sentence(jobs, tmp_path, workers):
         map_records(abs, {"a": 1}, store=run, workers=workers)
 
 
-def test_workers_is_at_least_one(jobs):
+def test_workers_and_engine_are_checked(jobs, monkeypatch):
     with pytest.raises(InputError, match="workers is 0: use 1 or more"):
         map_records(jobs.square, numbered(1), workers=0)
+    with pytest.raises(InputError, match="engine is 'dask': use 'local' or 'ray'"):
+        map_records(jobs.square, numbered(1), engine="dask")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"engine='ray' needs ray.*pip install 'auscult-core\[ray\]'"):
+        map_records(jobs.square, numbered(1), engine="ray")
 
 
 @posix

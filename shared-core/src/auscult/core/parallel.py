@@ -1,4 +1,4 @@
-"""Map over records with local processes: the same results, in the same order, for any number of workers."""
+"""Map over records, with local processes or on Ray: the same results, in the same order, for any number of workers."""
 
 import concurrent.futures
 import contextlib
@@ -10,12 +10,13 @@ import signal
 import sys
 import threading
 import traceback
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from auscult.core.errors import AuscultError, InputError
+from auscult.core.errors import AuscultError, InputError, missing_dependency
 from auscult.core.progress import progress as show_progress
 from auscult.core.runs import RunStore
 
@@ -31,6 +32,7 @@ def map_records(
     *,
     store: RunStore | None = None,
     workers: int = 1,
+    engine: Literal["local", "ray"] = "local",
     on_result: Callable[[str, R], object] | None = None,
     progress: str | None = None,
 ) -> dict[str, R]:
@@ -48,8 +50,12 @@ def map_records(
         Where results, which are then mappings, are put as they are done. Stored keys are not computed again,
         and what is returned is what the store holds.
     workers
-        1 computes in this process. More are started anew (spawned): a script needs its
-        ``if __name__ == "__main__":``.
+        Records that are computed at a time. Locally, 1 computes in this process, and more are processes that are
+        started anew (spawned): a script needs its ``if __name__ == "__main__":``.
+    engine
+        ``ray`` (extra ``ray``) makes every record a task of one core on the cluster of ``ray.init`` or
+        ``RAY_ADDRESS``, else on one that Ray starts here. The cluster needs the function's modules. Ray computes
+        again what it loses with a machine.
     on_result
         Called here with each new key and result, in the order of completion, after it was stored.
     progress
@@ -66,7 +72,10 @@ def map_records(
         The function failed; the message names the record and the cause. Records under way are finished and
         stored first.
     InputError
-        A key occurs twice, ``workers`` is less than 1, or the function cannot be sent to a worker.
+        A key occurs twice, ``workers`` is less than 1, the engine is unknown, or the function cannot be sent to a
+        worker.
+    MissingDependencyError
+        The engine is ``ray``, which is not installed.
 
     Examples
     --------
@@ -75,6 +84,8 @@ def map_records(
     """
     if workers < 1:
         raise InputError(f"workers is {workers}: use 1 or more")
+    if engine not in ("local", "ray"):
+        raise InputError(f"engine is {engine!r}: use 'local' or 'ray'")
     results: dict[str, Any] = {}
     total = len(items) if isinstance(items, Mapping) else None
     with show_progress(progress, total) if progress else contextlib.nullcontext(_ignore) as advance:
@@ -98,7 +109,9 @@ def map_records(
                 on_result(key, result)
             advance(1)
 
-        if workers == 1:
+        if engine == "ray":
+            _map_on_ray(function, unfinished(), finish, workers)
+        elif workers == 1:
             _map_here(function, unfinished(), finish)
         else:
             _map_in_workers(function, unfinished(), finish, workers)
@@ -121,10 +134,49 @@ def _map_here(function: Callable[[T], R], pairs: Iterator[tuple[str, T]], finish
 def _map_in_workers(
     function: Callable[[T], R], pairs: Iterator[tuple[str, T]], finish: Callable[[str, R], None], workers: int
 ) -> None:
-    content = _pickled(function)
+    content = _pickled(function, pickle.dumps)
+    _refuse_what_workers_cannot_find(function, content)
     context = multiprocessing.get_context("spawn")
     leash, hold = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(workers, context, _start_worker, (leash, content))
+    try:
+        failure = _send(lambda item: pool.submit(_work, item), pairs, finish, workers * _PER_WORKER)
+    except BaseException:
+        hold.close()  # workers end when this pipe does: an interrupted job does not wait for those under way
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        hold.close()
+        leash.close()
+    if failure is not None:
+        raise failure
+
+
+def _map_on_ray(
+    function: Callable[[T], R], pairs: Iterator[tuple[str, T]], finish: Callable[[str, R], None], workers: int
+) -> None:
+    try:
+        import ray
+    except ImportError as error:
+        raise missing_dependency("ray", purpose="engine='ray'", install="auscult-core[ray]") from error
+
+    job, content = uuid.uuid4().hex, ray.put(_pickled(function, ray.cloudpickle.dumps))
+    work = ray.remote(_work_on_ray)
+
+    def submit(item: T) -> Future[Any]:
+        future: Future[Any] = work.remote(job, content, item).future()
+        future.set_running_or_notify_cancel()  # what was sent is under way: it is waited for
+        return future
+
+    failure = _send(submit, pairs, finish, workers)
+    if failure is not None:
+        raise failure
+
+
+def _send(
+    submit: Callable[[T], Future[Any]], pairs: Iterator[tuple[str, T]], finish: Callable[[str, R], None], ahead: int
+) -> AuscultError | None:
+    """Submit every item, at most so many ahead, and finish what is done; return the first failure, by position."""
     waiting: dict[Future[Any], tuple[int, str]] = {}
     failures: list[tuple[int, str, BaseException]] = []
 
@@ -138,33 +190,25 @@ def _map_in_workers(
             else:
                 finish(key, future.result())
 
-    try:
-        for position, (key, item) in enumerate(pairs):
-            try:
-                waiting[pool.submit(_work, item)] = position, key
-            except BrokenProcessPool as error:
-                failures.append((position, key, error))
-            if len(waiting) >= workers * _PER_WORKER:
-                collect_some()
-            if failures:
-                break
-        while waiting:
-            if failures:
-                for future in waiting:
-                    future.cancel()
+    for position, (key, item) in enumerate(pairs):
+        try:
+            waiting[submit(item)] = position, key
+        except Exception as error:
+            failures.append((position, key, error))
+        if len(waiting) >= ahead:
             collect_some()
-    except BaseException:
-        hold.close()  # workers end when this pipe does: an interrupted job does not wait for those under way
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        hold.close()
-        leash.close()
-    if failures:
-        raise _worker_failure(*min(failures, key=lambda failure: failure[0])[1:])
+        if failures:
+            break
+    while waiting:
+        if failures:
+            for future in waiting:
+                future.cancel()
+        collect_some()
+    return _worker_failure(*min(failures, key=lambda failure: failure[0])[1:]) if failures else None
 
 
 def _worker_failure(key: str, error: BaseException) -> AuscultError:
+    error = getattr(error, "cause", error)  # Ray wraps what a task raised
     if isinstance(error, BrokenProcessPool):
         failure = AuscultError(
             f"a worker process died, perhaps while it computed record {key!r} (was there enough memory, and does "
@@ -188,24 +232,29 @@ def _described(error: BaseException) -> str:
     return text if isinstance(error, AuscultError) else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
-def _pickled(function: Callable[..., Any]) -> bytes:
-    name = getattr(function, "__qualname__", repr(function))
+def _pickled(function: Callable[..., Any], dumps: Callable[[Any], bytes]) -> bytes:
     try:
-        content = pickle.dumps(function)
+        return dumps(function)
     except Exception as error:
         raise InputError(
-            f"{name} cannot be sent to a worker process ({_described(error)}): "
-            "define it at the top level of a module, or use workers=1"
+            f"{_name(function)} cannot be sent to a worker process ({_described(error)}): "
+            "define it at the top level of a module, or use one local worker"
         ) from error
+
+
+def _refuse_what_workers_cannot_find(function: Callable[..., Any], content: bytes) -> None:
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     lost = b"__main__" in content if file is None else main.__spec__ is None and not os.path.exists(file)
     if lost:
         raise InputError(
-            f"{name} cannot be found by worker processes, which cannot read what was typed into this session: "
-            "define it in a module and start from a file, or use workers=1"
+            f"{_name(function)} cannot be found by worker processes, which cannot read what was typed into this "
+            "session: define it in a module and start from a file, or use workers=1"
         )
-    return content
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))
 
 
 class _WorkerError(Exception):
@@ -213,6 +262,7 @@ class _WorkerError(Exception):
 
 
 _function: bytes | Callable[[Any], Any] = b""
+_job = ""
 
 
 def _start_worker(leash: multiprocessing.connection.Connection, function: bytes) -> None:
@@ -237,3 +287,10 @@ def _work(item: Any) -> Any:
         return _function(item)  # type: ignore[operator]  # no longer bytes
     except Exception as error:
         raise _WorkerError(_described(error), traceback.format_exc()) from None
+
+
+def _work_on_ray(job: str, content: bytes, item: Any) -> Any:
+    global _job, _function
+    if job != _job:  # Ray gives its processes the tasks of any job
+        _job, _function = job, content
+    return _work(item)
