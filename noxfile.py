@@ -23,7 +23,8 @@ PACKAGES: dict[str, dict] = nox.project.load_toml(ROOT / "pyproject.toml")["tool
 BUILT = [name for name, package in PACKAGES.items() if package["built"]]
 PEERS = "tests/peers"
 EXTRA_MARKS = {"torch", "serve", "ray", "spark", "browser"}
-TEST_ENV = {"PYTHONWARNINGS": "", "MPLBACKEND": "agg", "HF_HUB_OFFLINE": "1"}
+# The models of tests are tiny: more threads than one only wait for each other, long where cores are shared.
+TEST_ENV = {"PYTHONWARNINGS": "", "MPLBACKEND": "agg", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
 @nox.session
