@@ -7,6 +7,8 @@ import torch
 from auscult.o2m_attack import Record
 from auscult.o2m_attack.targets.tiny import tiny_llava
 
+torch.set_num_threads(1)  # tiny matrices are done before a second thread has woken
+
 
 def make_record(seed=0, size=(40, 33), **changes):
     """Return a benign stand-in: the restricted thing is the name on a label."""

@@ -81,22 +81,23 @@ def run_demo(
     InputError
         The folder holds another run.
     """
-    from auscult.o2m_attack.victim import demo_target
+    from auscult.o2m_attack.victim import demo_target, one_thread
 
-    folder = Path(out) / "run"
-    config = replace(CONFIG, seed=seed, max_forward_tokens=forward_tokens)
-    target = target or demo_target(seed)
-    cases = demo_records(records, seed=seed)
-    campaign.run(target, cases, folder, conditions=CONDITIONS, optimizers=("none",), config=config, progress=True)
-    campaign.run(
-        target, cases, folder, conditions=("mismatched", "2m"), optimizers=("gcg", "pgd", "mcm"), config=config,
-        progress=True,
-    )  # fmt: skip
-    defences = [transfer_run(folder, target, defence=one, progress=True) for one in make_defences(target, seed)]
-    judge = Following(PhraseJudge("reference39", reference39), OPENING)
-    summary = plain(judge_run(folder, judges=[judge, "reference39", "prefix"])[judge.name])
-    report = write_report(folder, Path(out) / "report.html", judge=judge.name)
-    export_run(folder)
+    with one_thread():
+        folder = Path(out) / "run"
+        config = replace(CONFIG, seed=seed, max_forward_tokens=forward_tokens)
+        target = target or demo_target(seed)
+        cases = demo_records(records, seed=seed)
+        campaign.run(target, cases, folder, conditions=CONDITIONS, optimizers=("none",), config=config, progress=True)
+        campaign.run(
+            target, cases, folder, conditions=("mismatched", "2m"), optimizers=("gcg", "pgd", "mcm"), config=config,
+            progress=True,
+        )  # fmt: skip
+        defences = [transfer_run(folder, target, defence=one, progress=True) for one in make_defences(target, seed)]
+        judge = Following(PhraseJudge("reference39", reference39), OPENING)
+        summary = plain(judge_run(folder, judges=[judge, "reference39", "prefix"])[judge.name])
+        report = write_report(folder, Path(out) / "report.html", judge=judge.name)
+        export_run(folder)
     result = {
         "report": str(report), "run": str(folder), "judge": judge.name, "summary": summary, "defences": defences,
     }  # fmt: skip

@@ -7,6 +7,7 @@ the whole conversation, half of it with a false claim, and every reply begins wi
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ def demo_target(seed: int = 0) -> LlavaTarget:
     seed
         Of weights, drawings and draws; on one machine the same seed gives the same model.
     """
-    with torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pupil = _Pupil(np.random.default_rng([seed, 0]))
         lessons = [(pupil.look, VISION_STEPS), (pupil.compare, LANGUAGE_STEPS), (pupil.converse, JOINT_STEPS)]
@@ -49,6 +50,21 @@ def demo_target(seed: int = 0) -> LlavaTarget:
                 for _ in lesson(steps):
                     advance(1)
     return pupil.target(seed)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread, and put back what was set.
+
+    The matrices of a model this narrow are done before a second thread has woken, and where cores are shared the
+    threads wait for each other: training then takes several times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Case(NamedTuple):
@@ -82,6 +98,8 @@ class _Pupil:
         self.views = torch.cat([self.reader.preprocessor.views(one) for one in pixels])
         self.positions = (SIZE // PATCH) ** 2
         self.segments: Callable[[Case], Any] = cache(lambda case: self.reader.prompts.segments(case.request(), "")[0])
+        self.opening: Callable[[Case], int] = cache(self._opening)
+        self.claim_ids: Callable[[str], list[int]] = cache(self._claim_ids)
         usable = (~self.reader.prompts.forbidden()).nonzero().flatten()
         self.usable = usable.numpy()
         self.model.requires_grad_(True).train()
@@ -113,15 +131,15 @@ class _Pupil:
             for _ in range(64):
                 case = self._draw_case(restricted=0.0)
                 parts = self.segments(case)
-                claimed = len(self._claim_ids(case.claim))
+                claimed = len(self.claim_ids(case.claim))
                 room = len(parts.before) - claimed + self.positions + len(parts.between)
                 room += int(self.rng.integers(LONGEST_SUFFIX))
                 ids = [*parts.before[:claimed], *parts.after, *parts.target]
                 places = [*range(claimed), *range(claimed + room, room + len(ids))]
-                rows.append((ids, places, len(ids) - len(parts.target) + self._opening(case)))
+                rows.append((ids, places, len(ids) - len(parts.target) + self.opening(case)))
             tokens, at, learned = _padded(rows)
             states = language(input_ids=tokens, position_ids=at, attention_mask=None).last_hidden_state
-            return _next_token_loss(head(states), tokens, learned)
+            return _next_token_loss(head, states, tokens, learned)
 
         yield from _descend([*language.parameters(), *head.parameters()], loss, steps, peak=5e-3)
 
@@ -139,8 +157,9 @@ class _Pupil:
                 ids = [*prompt, *parts.target, self.tokenizer.eos_token_id]
                 rows.append((ids, range(len(ids)), len(prompt)))
             tokens, _, learned = _padded(rows)
-            logits = self.model(input_ids=tokens, pixel_values=self.views[torch.from_numpy(images)]).logits
-            return _next_token_loss(logits, tokens, learned)
+            pixels = self.views[torch.from_numpy(images)]
+            states = self.model.model(input_ids=tokens, pixel_values=pixels).last_hidden_state
+            return _next_token_loss(self.model.lm_head, states, tokens, learned)
 
         yield from _descend(list(self.model.parameters()), loss, steps, peak=3e-3)
 
@@ -190,7 +209,7 @@ def _corpus() -> list[str]:
 
 
 def _descend(parameters: list[nn.Parameter], loss: Callable[[], Tensor], steps: int, *, peak: float) -> Iterator[None]:
-    optimizer = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.95), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, pct_start=0.15)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -203,21 +222,18 @@ def _descend(parameters: list[nn.Parameter], loss: Callable[[], Tensor], steps: 
 
 def _padded(rows: list[tuple[list[int], Any, int]]) -> tuple[Tensor, Tensor, Tensor]:
     """Return ids, their places and which are to be learned (from a start on), [rows, longest] each."""
-    longest = max(len(ids) for ids, _, _ in rows)
-    shape = (len(rows), longest)
-    ids, places = (torch.zeros(shape, dtype=torch.long) for _ in range(2))
-    learned = torch.zeros(shape)
+    shape = (len(rows), max(len(ids) for ids, _, _ in rows))
+    ids, places, learned = (np.zeros(shape, kind) for kind in (np.int64, np.int64, np.bool_))
     for row, (tokens, at, start) in enumerate(rows):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        places[row, : len(tokens)] = torch.tensor(list(at))
-        learned[row, start : len(tokens)] = 1
-    return ids, places, learned
+        ids[row, : len(tokens)] = tokens
+        places[row, : len(tokens)] = at
+        learned[row, start : len(tokens)] = True
+    return torch.from_numpy(ids), torch.from_numpy(places), torch.from_numpy(learned)
 
 
-def _next_token_loss(logits: Tensor, ids: Tensor, learned: Tensor) -> Tensor:
-    losses = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
-    weights = learned[:, 1:]
-    return (losses * weights).sum() / weights.sum()
+def _next_token_loss(head: nn.Module, states: Tensor, ids: Tensor, learned: Tensor) -> Tensor:
+    wanted = learned[:, 1:]
+    return nn.functional.cross_entropy(head(states[:, :-1][wanted]), ids[:, 1:][wanted])
 
 
 def _common_prefix(first: list[int], second: list[int]) -> list[int]:
