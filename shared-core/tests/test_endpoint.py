@@ -63,6 +63,12 @@ def test_refusals_and_log_probabilities_come_through():
     assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 2)
 
 
+def test_a_refusal_or_a_reason_that_is_no_text_is_read_as_text():
+    with ScriptedServer(lambda body, number: Completion(None, finish_reason=["stop"], refusal={"code": 7})) as server:
+        reply = one(server, ask("?"))
+    assert (reply.refusal, reply.finish_reason) == ("{'code': 7}", "['stop']")
+
+
 def test_faults_of_every_kind_change_no_answer():
     """30 % failures, 429 with Retry-After, hangs, resets before and within an answer: same table, bounded requests."""
     n, attempts, cap = 60, 12, 8

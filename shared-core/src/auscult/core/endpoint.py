@@ -464,12 +464,16 @@ def _read_reply(text: str) -> Reply:
             for token in tokens
         )
         return Reply(
-            "" if content is None else str(content), choice.get("finish_reason"), refusal or None,
+            "" if content is None else str(content), _text(choice.get("finish_reason")), _text(refusal),
             _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), logprobs,
         )  # fmt: skip
     except (ValueError, LookupError, TypeError, AttributeError):
         shown = " ".join(text[:_LONGEST_DETAIL].split())
         raise RequestFailedError(f"the server's answer is no chat completion: {shown!r}") from None
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value else None
 
 
 def _count(value: object) -> int | None:

@@ -1,5 +1,6 @@
 """From a run's folder to its results: what was answered, how well, and what classical models make of the same stays."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -67,19 +68,23 @@ def read_answers(folder: Path, *, clamp: bool = False, decimal_comma: bool = Fal
         except (OSError, ValueError) as error:
             raise InputError(f"{folder} has no plan of a run ({error}): start it again") from None
         form, numbers = config["prompt"]["reply"], dict(zip(plan["key"], plan["numbers"].tolist(), strict=True))
+
+        @functools.lru_cache(maxsize=1000)  # many answers are the same few numbers
+        def read(text: str, numbers: int, finish_reason: str | None, refusal: str | None) -> Parsed:
+            return parse_reply(
+                text, numbers=numbers, kind=facts["kind"], clamp=clamp, finish_reason=finish_reason, refusal=refusal,
+                decimal_comma=decimal_comma,
+            )._replace(raw="")  # fmt: skip  # long texts are not kept
+
         said: dict[str, Parsed] = {}
         tokens = {"prompt_tokens": 0, "completion_tokens": 0}
         for key, reply in store.items():
             for name in tokens:
                 tokens[name] += reply[name] or 0
             if form in ("yes_no", "digit"):
-                parsed = read_probability(reply["text"], reply["logprobs"], form)
+                said[key] = read_probability(reply["text"], reply["logprobs"], form)._replace(raw="")
             else:
-                parsed = parse_reply(
-                    reply["text"], numbers=numbers.get(key, 1), kind=facts["kind"], clamp=clamp,
-                    finish_reason=reply["finish_reason"], refusal=reply["refusal"], decimal_comma=decimal_comma,
-                )  # fmt: skip
-            said[key] = parsed._replace(raw="")  # long texts are not kept
+                said[key] = read(reply["text"], numbers.get(key, 1), reply["finish_reason"], reply["refusal"])
 
     def result(key: Any, status: Any) -> Parsed:
         if isinstance(status, str):
