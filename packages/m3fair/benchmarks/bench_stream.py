@@ -1,6 +1,5 @@
 """Weights and an audit of a parquet file larger than memory should need, against polars' streaming engine."""
 
-import os
 import tempfile
 import time
 from functools import partial
@@ -11,8 +10,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from runner import MEGABYTE, Provider, in_own_process, parse_arguments, resident, store, to_rows, watch_peak
+from runner import MEGABYTE, Provider, in_own_process, parse_arguments, store, to_rows, watch_peak
 
+from auscult.core.testing.benchmark import load, resident
 from auscult.m3fair import jobs
 from auscult.m3fair.attributes import Attribute
 
@@ -34,7 +34,7 @@ def main() -> None:
             for _ in range(REPEATS):
                 for name, run in runs.items():
                     found[name].append(in_own_process(partial(measure, run), path))
-            note = f"{REPEATS} repeats, load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores after"
+            note = f"{REPEATS} repeats, {load()} after"
             for metric, unit, place in (
                 ("time", "s", 0),
                 ("peak resident", "MB", 1),
@@ -90,7 +90,7 @@ def weigh_polars(path: Path) -> None:
 def weigh_files(path: Path) -> None:
     sensitive = [Attribute(name) for name in ATTRIBUTES]
     reweigher, _ = jobs.fit_files([path], "died", sensitive, mode="intersection")
-    jobs.write_weights(path.with_name("m3fair.parquet"), [path], "died", ATTRIBUTES, None, reweigher)
+    jobs.write_weights(path.with_name("m3fair.parquet"), [path], "died", sensitive, None, reweigher)
 
 
 def count_polars(path: Path) -> None:

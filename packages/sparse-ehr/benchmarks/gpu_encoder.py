@@ -36,7 +36,7 @@ def main() -> None:
     states = batch * STEPS * features * channel * 4
     floor = 3 * states / copy_rate()
     for row in rows[1:]:
-        values = {"memory floor": [floor], row["provider"]: [row["p50"]]}
+        values = {"memory floor": [floor], row["provider"]: [float(row["p50"])]}
         rows += to_rows(f"{name}, against the floor", "time", "s", values, note="3 passes over the states, 1 to write")[
             1:
         ]
