@@ -3,7 +3,7 @@ import json
 import pytest
 
 from auscult.core.errors import InputError
-from auscult.core.testing import assert_one_sentence, assert_self_contained, run_command
+from auscult.core.testing import assert_one_sentence, assert_self_contained
 from auscult.core.testing.server import ScriptedServer
 from auscult.ehr_prompt.ablation import compare_runs, read_grid
 from auscult.ehr_prompt.jobs import ablate
@@ -105,17 +105,15 @@ def test_a_wrong_grid_is_one_sentence(content, word):
         read_grid(content)
 
 
-def test_the_command_counts_and_refuses(tmp_path):
+def test_the_command_counts_and_refuses(command, tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text("grid: {window: [first, last], ranges: [paper, corrected]}\n")
-    dry = run_command("-m", "auscult.ehr_prompt", "ablate", grid, "--out", tmp_path / "out", "--dry-run")
+    dry = command("ablate", grid, "--dry-run")
     assert dry.returncode == 0, dry
     assert "868 prompts" in dry.stdout
-    assert not (tmp_path / "out").exists()
+    assert list(tmp_path.iterdir()) == [grid]
     grid.write_text("grid: {windw: [first]}\n")
-    assert_one_sentence(
-        run_command("-m", "auscult.ehr_prompt", "ablate", grid, "--out", tmp_path / "out"), "windw", "window"
-    )
+    assert_one_sentence(command("ablate", grid), "windw", "window")
 
 
 def test_runs_about_different_things_are_not_compared(ablation, tmp_path):

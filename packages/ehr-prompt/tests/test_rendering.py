@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from auscult.ehr_prompt.examples import choose_examples, make_example, show_exam
 from auscult.ehr_prompt.formatting import format_number, format_numbers
 from auscult.ehr_prompt.panel import load_panel
 
+PARAGRAPH = "\n\n"
 LAYOUTS = ("string", "list", "batches")
 MISSING = ("nan", "locf", "locf_marked", "omit", "delta", "median_locf")
 
@@ -72,6 +74,22 @@ def test_a_prompt_in_full(small):
         "Reply with a probability between 0 and 1, and nothing else: no words, no unit.\n"
         "RESPONSE:"
     )
+
+
+def test_prompts_of_every_form_are_those_that_were_checked(small):
+    """Each layout whole; then each way to show what is missing, with units, ranges and an example, from the data on.
+
+    A change that is meant is read in the difference of ``data/prompts.txt``.
+    """
+    made = []
+    for layout in (*LAYOUTS, "text"):
+        for missing in ("bare", *MISSING):
+            more = {} if missing == "bare" else {"missing": missing, "units": True, "ranges": "paper", "shots": 1}
+            renderer = small(layout=layout, **more)
+            show_examples(renderer)
+            text = renderer.prompt(renderer.cases([0])[0]).user
+            made.append(f"=== {layout}, {missing}\n{text if missing == 'bare' else text.split(PARAGRAPH, 2)[2]}\n")
+    assert "".join(made) == (Path(__file__).parent / "data/prompts.txt").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from auscult.core.config import load_config
 from auscult.core.errors import InputError
 from auscult.core.runs import RunStore
-from auscult.core.testing.server import Fail, Hang, ScriptedServer
+from auscult.core.testing.server import Fail, Hang, Reset, ScriptedServer
 from auscult.ehr_prompt.config import PromptConfig, RunConfig
 from auscult.ehr_prompt.costs import Price, find_price
 from auscult.ehr_prompt.planning import plan_questions, prepare
@@ -60,14 +60,14 @@ def test_a_troubled_server_gives_the_same_table(tmp_path, tjh):
     dice = random.Random(3)
 
     def troubled(body, number):
-        faults = [Fail(500), Fail(429, {"Retry-After": "0.01"}), Fail(503)]
+        faults = [Fail(500), Fail(429, {"Retry-After": "0.01"}), Fail(503), Reset(), Reset(5), Hang(0.6, "late")]
         return dice.choice(faults) if dice.random() < 0.3 else oracle(body, number)
 
     tables = []
     for name, behave in (("clean", oracle), ("troubled", troubled)):
         with ScriptedServer(behave) as server:
             prepared = prepare(settings(server, window="first"), tjh)
-            backend = make_backend(settings(server), prepared, first_wait=0.001, attempts=20)
+            backend = make_backend(settings(server), prepared, first_wait=0.001, attempts=20, timeout=0.5)
             run(settings(server, window="first"), tmp_path / name, backend, prepared=prepared, baselines=MADE)
         tables.append(read_answers(tmp_path / name).table.drop(columns="key"))
     assert tables[0].equals(tables[1])

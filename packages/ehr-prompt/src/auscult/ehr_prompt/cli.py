@@ -171,7 +171,9 @@ def run(
 @app.command()
 def ablate(
     grid: Annotated[Path, typer.Argument(help="A YAML file with 'base' and 'grid'.", metavar="GRID.yaml")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the runs, the table and the page.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the runs, the table and the page; by default GRID.")
+    ] = None,
     api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
     concurrency: Concurrency = 16,
     timeout: Timeout = 120.0,
@@ -186,7 +188,8 @@ def ablate(
     """Run every combination of a grid of conditions, and compare them in one table and one plot."""
     from auscult.ehr_prompt import jobs
 
-    result = jobs.ablate(grid, out, locals(), dry_run=dry_run, max_cost=max_cost, prices=prices)
+    given = locals()
+    result = jobs.ablate(grid, out or grid.with_suffix(""), given, dry_run=dry_run, max_cost=max_cost, prices=prices)
     if as_json:
         cli.print_json(result)
     else:

@@ -16,6 +16,7 @@ from auscult.core.data.open import load_cohort
 from auscult.core.data.splits import Split, split_subjects
 from auscult.core.endpoint import ChatRequest
 from auscult.core.errors import InputError, missing_dependency
+from auscult.core.progress import progress
 from auscult.core.runs import record_key
 from auscult.ehr_prompt.backends import Item
 from auscult.ehr_prompt.budget import Budget, Fitted
@@ -91,29 +92,31 @@ def plan_questions(config: RunConfig, prepared: Prepared) -> pd.DataFrame:
     cases = {row: renderer.cases([row]) for row in test}
     rows: list[dict[str, Any]] = []
     asked = ask(config, renderer, [case for row in test for case in cases[row]])
-    for row in test:
-        record_id = str(cohort.record_id[row])
-        who = {"row": row, "record_id": record_id, "subject_id": str(cohort.subject_id[row])}
-        if not cases[row]:
-            rows.append(
-                who
-                | {"start": -1, "end": -1, "sample": 0, "key": None, "numbers": 0, "label": [], "tokens": 0}
-                | {"dropped": [], "status": "no_data"}
-            )
-        for case in cases[row]:
-            if renderer.task.per_visit:
-                label = labels[0][row, case.start : case.end + 1].tolist()
-            else:
-                label = [float(one[row] if one.ndim == 1 else one[row, case.end]) for one in labels]
-            prompt, fitted, requests = next(asked)
-            for sample in range(config.samples):
+    with progress("Rendering", len(test)) as advance:
+        for row in test:
+            record_id = str(cohort.record_id[row])
+            who = {"row": row, "record_id": record_id, "subject_id": str(cohort.subject_id[row])}
+            if not cases[row]:
                 rows.append(
                     who
-                    | {"start": case.start, "end": case.end, "sample": sample, "numbers": prompt.numbers}
-                    | {"key": _key(config, case, record_id, sample, requests), "label": label}
-                    | {"tokens": fitted.tokens, "dropped": list(fitted.dropped)}
-                    | {"status": None if requests else "too_long"}
+                    | {"start": -1, "end": -1, "sample": 0, "key": None, "numbers": 0, "label": [], "tokens": 0}
+                    | {"dropped": [], "status": "no_data"}
                 )
+            for case in cases[row]:
+                if renderer.task.per_visit:
+                    label = labels[0][row, case.start : case.end + 1].tolist()
+                else:
+                    label = [float(one[row] if one.ndim == 1 else one[row, case.end]) for one in labels]
+                prompt, fitted, requests = next(asked)
+                for sample in range(config.samples):
+                    rows.append(
+                        who
+                        | {"start": case.start, "end": case.end, "sample": sample, "numbers": prompt.numbers}
+                        | {"key": _key(config, case, record_id, sample, requests), "label": label}
+                        | {"tokens": fitted.tokens, "dropped": list(fitted.dropped)}
+                        | {"status": None if requests else "too_long"}
+                    )
+            advance(1)
     return pd.DataFrame(rows)
 
 

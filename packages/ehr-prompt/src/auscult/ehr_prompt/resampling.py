@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.core.intervals import Interval, percentile_bounds
+from auscult.core.progress import progress
 from auscult.core.risk import METRICS
 
 FloatArray = NDArray[np.float64]
@@ -75,9 +76,11 @@ def evaluate_risks(
     with ThreadPoolExecutor() as threads:  # sorts, random numbers and sparse products run beside each other
         drawn = threads.submit(next, blocks, None)
         list(threads.map(lambda system: system.start(place), distinct))
-        while (block := drawn.result()) is not None:
-            drawn = threads.submit(next, blocks, None)
-            list(threads.map(lambda system, block=block: system.add(block), distinct))
+        with progress("Resampling", n_boot) as advance:
+            while (block := drawn.result()) is not None:
+                drawn = threads.submit(next, blocks, None)
+                list(threads.map(lambda system, block=block: system.add(block), distinct))
+                advance(block.shape[1])
     found = {name: {metric: systems[name].interval(metric) for metric in RISK_METRICS} for name in risks}
     differences = {}
     for pair in pairs:
