@@ -4,10 +4,19 @@ import pytest
 from auscult.core import cli
 from auscult.core.data import Cohort, Feature, load_cohort, split_subjects
 from auscult.core.testing import Completed
+from auscult.ehr_prompt import baselines
 from auscult.ehr_prompt.cli import app
 from auscult.ehr_prompt.config import PromptConfig
 from auscult.ehr_prompt.panel import Panel, PanelFeature, load_panel
 from auscult.ehr_prompt.rendering import Renderer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_trees():
+    """Let the baselines of most runs be small: one test asks for those of the real size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "TREES", 10)
+        yield
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ base:
   backend: openai
   model: m
   base_url: {url}
+  panel: {panel}
   prompt: {{window: first}}
 grid:
   layout: [string, list]
@@ -27,10 +28,10 @@ def fixed(body, number):
 
 
 @pytest.fixture(scope="module")
-def ablation(tmp_path_factory):
+def ablation(tmp_path_factory, few):
     folder = tmp_path_factory.mktemp("ablation")
     with ScriptedServer(fixed) as server:
-        (folder / "grid.yaml").write_text(GRID.format(url=server.base_url))
+        (folder / "grid.yaml").write_text(GRID.format(url=server.base_url, panel=few["panel"]))
         first = ablate(folder / "grid.yaml", folder / "out", {})
         asked = len(server.bodies)
         second = ablate(folder / "grid.yaml", folder / "out", {})
@@ -116,13 +117,12 @@ def test_the_command_counts_and_refuses(command, tmp_path):
     assert_one_sentence(command("ablate", grid), "windw", "window")
 
 
-def test_runs_about_different_things_are_not_compared(ablation, tmp_path):
+def test_runs_about_different_things_are_not_compared(ablation, few, tmp_path):
     folder, _ = ablation
     grid = tmp_path / "grid.yaml"
     with ScriptedServer(lambda body, number: "3") as server:
-        grid.write_text(
-            f"base: {{backend: openai, model: m, base_url: '{server.base_url}'}}\ngrid: {{task: [los_causal]}}\n"
-        )
+        base = few | {"backend": "openai", "model": "m", "base_url": server.base_url}
+        grid.write_text(json.dumps({"base": base, "grid": {"task": ["los_causal"]}}))
         ablate(grid, tmp_path / "out", {"concurrency": 8})
     one = next(path for path in (tmp_path / "out").iterdir() if path.is_dir())
     other = next(path for path in (folder / "out").iterdir() if path.is_dir())

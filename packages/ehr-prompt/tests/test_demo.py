@@ -36,14 +36,14 @@ def test_again_it_reuses_the_runs_and_writes_the_same_page(demo):
     assert page.read_bytes() == before
 
 
-def test_the_commands(demo, tmp_path):
+def test_the_commands(demo, command, tmp_path):
     folder = demo["runs"]["first visit"]
     scored = run_command("-m", "auscult.ehr_prompt", "score", folder, "--json")
     assert scored.returncode == 0
     assert '"coverage"' in scored.stdout
     page = tmp_path / "page.html"
     both = (folder, demo["runs"]["last visit"])
-    assert run_command("ehr-prompt", "report", *both, "--out", page).returncode == 0
+    assert command("report", *both, "--out", page).returncode == 0
     assert_self_contained(page.read_text("utf-8"))
     assert "AUROC minus that of first" in page.read_text("utf-8")
 

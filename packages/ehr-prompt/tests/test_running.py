@@ -14,6 +14,7 @@ from auscult.core.config import load_config
 from auscult.core.errors import InputError
 from auscult.core.runs import RunStore
 from auscult.core.testing.server import Fail, Hang, Reset, ScriptedServer
+from auscult.ehr_prompt import baselines
 from auscult.ehr_prompt.config import PromptConfig, RunConfig
 from auscult.ehr_prompt.costs import Price, find_price
 from auscult.ehr_prompt.planning import plan_questions, prepare
@@ -139,6 +140,7 @@ def test_a_server_that_never_helps_gives_no_metric_and_no_crash(tmp_path, tjh, b
 LIVES = """
 import json, os, sys
 from pathlib import Path
+import aiohttp  # once, for all lives
 from auscult.ehr_prompt import RunConfig, prepare, run
 config = RunConfig.model_validate_json(sys.argv[1])
 prepared = prepare(config)
@@ -152,11 +154,13 @@ for line in sys.stdin:
 """
 
 
-def test_killed_twenty_times_it_repeats_no_stored_call_and_ends_with_the_same_table(tmp_path, tjh):
+def test_killed_twenty_times_it_repeats_no_stored_call_and_ends_with_the_same_table(tmp_path, tjh, few):
     """2,170 prompts; each life of the run is a process that is killed (SIGKILL) at a random moment."""
     dice = random.Random(11)
     with ScriptedServer(lambda body, number: Hang(0.002, oracle(body, number))) as server:
-        config = settings(server, window="first").model_copy(update={"samples": 10, "temperature": 1.0})
+        config = settings(server, window="first").model_copy(
+            update={"samples": 10, "temperature": 1.0, "panel": few["panel"]}
+        )
         prepared = prepare(config, tjh)
         run(config, tmp_path / "whole", prepared=prepared, baselines=MADE)
         plan = plan_questions(config, prepared)
@@ -264,8 +268,9 @@ def _test_rows(tjh):
     return prepare(RunConfig(), tjh).parts["test"]
 
 
-def test_the_baselines_are_those_of_the_paper_s_split(tmp_path, tjh):
+def test_the_baselines_are_those_of_the_paper_s_split(tmp_path, tjh, monkeypatch):
     """Values of the same models on the same split and input, from the method's notes."""
+    monkeypatch.setattr(baselines, "TREES", 100)
     for window, expected in (
         ("last", {"random forest, 10-shot": 0.991, "random forest, full": 0.998, "boosting, 10-shot": 0.944,
                   "Lactate dehydrogenase alone": 0.9933}),
@@ -273,7 +278,7 @@ def test_the_baselines_are_those_of_the_paper_s_split(tmp_path, tjh):
     ):  # fmt: skip
         config = RunConfig(prompt=PromptConfig(window=window))
         prepared = prepare(config, tjh)
-        run(config, tmp_path / window, make_backend(config, prepared), prepared=prepared, baselines=MADE)
+        run(config, tmp_path / window, make_backend(config, prepared), prepared=prepared)
         found = score(tmp_path / window, n_boot=20)["baselines"]
         assert len(found) == 7
         for name, value in expected.items():

@@ -20,6 +20,7 @@ from auscult.ehr_prompt.tasks import read_labels
 from auscult.ehr_prompt.windows import Case, prefixes
 
 SEED = 0
+TREES = 100
 FEW_PER_CLASS = 5
 
 
@@ -119,7 +120,7 @@ def _predict(
 def _models(days: bool) -> dict[str, Any]:
     from sklearn import ensemble, linear_model
 
-    trees: dict[str, Any] = {"n_estimators": 100, "random_state": SEED}
+    trees: dict[str, Any] = {"n_estimators": TREES, "random_state": SEED}
     if days:
         return {
             "random forest": ensemble.RandomForestRegressor(max_depth=15, **trees),
