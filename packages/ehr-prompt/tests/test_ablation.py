@@ -62,6 +62,7 @@ def test_there_is_one_table_and_one_plot(ablation):
     assert_self_contained(page)
     assert page.count("<table") == 1
     assert page.count("<svg") == 1
+    assert page.count("random forest, 10-shot") == 1
     lines = (folder / "out/table.csv").read_text("utf-8").splitlines()
     assert lines[0].startswith("layout,missing,n,coverage,auroc,auroc low,auroc high,")
     assert len(lines) == 5
@@ -85,6 +86,9 @@ def test_windows_are_paired_by_stay(tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text("base: {prompt: {ranges: corrected}}\ngrid: {window: [first, last]}\n")
     rows = ablate(grid, tmp_path / "out", {})["conditions"]
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    for window in ("first", "last"):
+        assert page.count(f"random forest, full (window={window})") == 1
     assert rows["window=last"]["difference"]["value"] == pytest.approx(0.02, abs=0.02)
     assert rows["window=last"]["difference"]["ci"][0] > -0.01
 

@@ -83,9 +83,10 @@ def write_ablation(conditions: dict[str, tuple[dict[str, Any], Path]], path: Pat
     page = Report("Conditions side by side", subtitle=f"ehr-prompt: {len(rows)} conditions of a grid")
     page.section("Results")
     page.table(
-        [{"condition": name, **result} for name, result in compared.items()],
+        [{"condition": name, **result} for name, result in compared.items()] + _baseline_rows(folders),
         caption="Answers that can be used. Brackets: 95 % intervals; all conditions share their resamples of subjects. "
-        f"difference: {metric.upper()} minus that of the first condition ({first}), on the stays that both cover.",
+        f"difference: {metric.upper()} minus that of the first condition ({first}), on the stays that both cover. "
+        "Below: classical models on the same stays and windows.",
         formats={"coverage": ".1%"},
     )
     page.figure(
@@ -94,6 +95,16 @@ def write_ablation(conditions: dict[str, tuple[dict[str, Any], Path]], path: Pat
     )  # fmt: skip
     page.write(path)
     return rows
+
+
+def _baseline_rows(folders: dict[str, Path]) -> list[dict[str, Any]]:
+    """Return one row a baseline, of every set of baselines once, whose name says of which condition it is."""
+    distinct = {(folder / "baselines.parquet").read_bytes(): name for name, folder in reversed(folders.items())}
+    return [
+        {"condition": f"{baseline} ({name})" if len(distinct) > 1 else baseline, **metrics}
+        for name in sorted(distinct.values(), key=list(folders).index)
+        for baseline, metrics in score(folders[name])["baselines"].items()
+    ]
 
 
 def plot_conditions(compared: dict[str, dict[str, Any]], metric: str) -> "Figure":
