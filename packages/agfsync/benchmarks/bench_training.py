@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few steps, nothing stored: does it run?")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--unet", choices=("tiny", "mid"), nargs="+", default=["tiny", "mid"])
     parser.add_argument("--part", choices=("speed", "memory"), nargs="+", default=["speed", "memory"])
     chosen = parser.parse_args()

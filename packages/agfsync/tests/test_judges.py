@@ -1,5 +1,6 @@
 """Judges that are models: BLIP-2 and a chat model of random weights, and a scripted server."""
 
+import json
 import math
 
 import numpy as np
@@ -142,17 +143,22 @@ def test_a_server_answers_and_what_it_refuses_counts_as_nothing(images, mode):
 @pytest.mark.serve
 def test_a_pairwise_judge_sees_both_orders(tmp_path):
     from auscult.agfsync.images import write_image
+    from auscult.agfsync.jobs import judge_evaluated
     from auscult.agfsync.pairwise import judge_pairs
-    from auscult.core.endpoint import Endpoint
+    from auscult.core.runs import RunStore
+    from auscult.core.testing import assert_one_sentence, run_command
     from auscult.core.testing.server import ScriptedServer
 
-    rows = {}
+    folder = tmp_path / "evaluate"
     for name, value in (("base", 10), ("tuned", 200)):
-        write_image(np.full((4, 4, 3), value, np.uint8), tmp_path / f"{name}.png")
-        rows[name] = [{"id": id, "k": 0, "prompt": id, "path": f"{name}.png"} for id in ("better", "biased", "silent")]
+        with RunStore.open(folder / name, config={}) as store:
+            for id in ("better", "biased", "silent"):
+                write_image(np.full((4, 4, 3), value, np.uint8), folder / name / f"{id}.png")
+                store.put(id, {"id": id, "k": 0, "prompt": id, "path": f"{id}.png"})
+    (folder / "stage.json").write_text("{}", "utf-8")
     import base64
 
-    tuned = base64.b64encode((tmp_path / "tuned.png").read_bytes()).decode()
+    tuned = base64.b64encode((folder / "tuned" / "better.png").read_bytes()).decode()
 
     def behave(body, number):
         first, _, text = body["messages"][0]["content"]
@@ -163,8 +169,17 @@ def test_a_pairwise_judge_sees_both_orders(tmp_path):
         return "First" if tuned in first["image_url"]["url"] else "Second"
 
     with ScriptedServer(behave) as server:
-        found = judge_pairs(Endpoint(base_url=server.base_url, model="m"), rows["base"], rows["tuned"], tmp_path)
-    assert found == [("better", 1.0), ("biased", 0.5), ("silent", 0.5)]
+        command = ["agfsync", "judge", "--out", tmp_path, "--model", "m", "--base-url", server.base_url]
+        found = json.loads(run_command(*command, "--json").stdout)
+        assert (found["wins"], found["ties"], found["losses"], found["unanswered"]) == (1, 2, 0, 0)
+        assert found["rate"]["value"] == pytest.approx(2 / 3)
+        assert len(server.bodies) == 6
+        assert judge_evaluated(tmp_path, server.base_url, "m", "prompt_following") == found
+        assert len(server.bodies) == 6
+        assert_one_sentence(run_command(*command, "--question", "taste"), "taste")
+        assert len(list(folder.glob("judge-*"))) == 1
+    with RunStore.open(tmp_path / "other", config={}) as store, pytest.raises(InputError, match="taste"):
+        judge_pairs(None, [], [], tmp_path, store=store, question="taste")
 
 
 @pytest.mark.serve

@@ -28,7 +28,8 @@ SMALL = replace(
     DEMO,
     prompts=replace(DEMO.prompts, per_request=6),
     candidates=replace(DEMO.candidates, num_candidates=4, steps=3, batch_size=8),
-    train=replace(DEMO.train, steps=4, batch_size=3, save_steps=2, ref_draws=2),
+    pairs=replace(DEMO.pairs, strategy="top_bottom_k", k=2),
+    train=replace(DEMO.train, lora_rank=16, learning_rate=1e-3, steps=4, batch_size=3, save_steps=2, ref_draws=2),
     evaluate=replace(DEMO.evaluate, num_prompts=4, images_per_prompt=2),
 )
 
@@ -210,9 +211,9 @@ def test_the_commented_example_is_the_default_configuration(tmp_path):
 
 def test_a_plan_counts_before_anything_is_done():
     plan = {row["stage"]: row for row in plan_run(DEMO)}
-    assert plan["prompts"]["does"] == "96 prompts"
-    assert plan["candidates"]["model_calls"] == 96 * 8 * 10
-    assert plan["train"]["does"] == "100 steps, 1600 pairs seen"
+    assert plan["prompts"]["does"] == "256 prompts"
+    assert plan["candidates"]["model_calls"] == 256 * 8 * 10
+    assert plan["train"]["does"] == "200 steps, 3200 pairs seen"
 
 
 def scored(values, id="a"):
@@ -331,7 +332,10 @@ def test_a_wrong_configuration_is_one_sentence(tmp_path, text, words):
     assert files_below(tmp_path).keys() == {"config.yaml"}
 
 
-def test_the_commands(tmp_path):
+def test_the_commands(tmp_path, monkeypatch, capsys):
+    from auscult.agfsync.cli import app
+    from auscult.core import cli
+
     assert run_command("agfsync", "--version").stdout.startswith("agfsync ")
     text = run_command("agfsync", "init").stdout
     (tmp_path / "config.yaml").write_text(text, "utf-8")
@@ -345,9 +349,15 @@ def test_the_commands(tmp_path):
     )
     found = run_command("agfsync", "prompts", "mine.yaml", "--json", cwd=tmp_path)
     assert json.loads(found.stdout)["prompts"]["prompts"] == 2
-    assert_one_sentence(run_command("agfsync", "train", "--pairs", "none.parquet", cwd=tmp_path), "none.parquet")
-    assert_one_sentence(run_command("agfsync", "votes", "none.csv", cwd=tmp_path), "none.csv")
-    assert_one_sentence(run_command("agfsync", "sheet", "--out", "none", cwd=tmp_path), "evaluate")
+    monkeypatch.chdir(tmp_path)
+    for words, part in (("train --pairs none.parquet", "none.parquet"), ("votes none.csv", "none.csv"),
+                        ("sheet --out none", "evaluate")):  # fmt: skip
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.run(app, words.split())
+        said = capsys.readouterr()
+        assert (ended.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+        assert part in said.err
     assert not Path(tmp_path / "none").exists()
 
 

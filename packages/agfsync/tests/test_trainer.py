@@ -246,8 +246,8 @@ def test_bright_over_dark_is_learned_and_holds_on_new_pairs(sd, tmp_path, pictur
 
     train = cache_pairs(pairs(range(0, 32, 2)), sd, tmp_path / "train", resolution=32)
     held_out = cache_pairs(pairs(range(1, 32, 2)), sd, tmp_path / "held-out", resolution=32)
-    trainer = make(sd.unet, train, tmp_path, adapter=False, scheduler=sd.scheduler, eval_data=held_out, max_steps=80,
-                   per_device_train_batch_size=8, learning_rate=2e-3, beta=200.0, logging_steps=20,
+    trainer = make(sd.unet, train, tmp_path, adapter=False, scheduler=sd.scheduler, eval_data=held_out, max_steps=50,
+                   per_device_train_batch_size=8, learning_rate=4e-3, beta=200.0, logging_steps=25,
                    per_device_eval_batch_size=8)  # fmt: skip
     trainer.train()
     trainer.evaluate()

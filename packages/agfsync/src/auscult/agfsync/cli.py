@@ -95,6 +95,24 @@ def sheet(
 
 
 @app.command()
+def judge(
+    model: Annotated[str, typer.Option("--model", help="The vision model's name on the server.")],
+    base_url: Annotated[str, typer.Option("--base-url", help="The server, such as http://127.0.0.1:8000/v1.")],
+    out: Out = Path("run"),
+    question: Annotated[str, typer.Option("--question", help="prompt_following or aesthetics.")] = "prompt_following",
+    as_json: Json = False,
+) -> None:
+    """Let a vision model on a server choose between base and tuned; it sees both orders."""
+    from auscult.agfsync.jobs import judge_evaluated
+
+    found = judge_evaluated(out, base_url, model, question)
+    if as_json:
+        cli.print_json(found)
+    else:
+        typer.echo(_win_text(model, found) + f", {found['unanswered']} requests without an answer")
+
+
+@app.command()
 def votes(
     file: Annotated[Path, typer.Argument(help="The votes.csv that the sheet saved.", metavar="FILE")],
     as_json: Json = False,
@@ -133,7 +151,8 @@ def _run(
         return
     from auscult.agfsync.pipeline import run as run_stages
 
-    jobs.quiet()
+    if not {"prompts", "questions", "pairs"}.issuperset(stages):
+        jobs.quiet()  # loads the libraries that it quiets, which those stages can do without
     result = run_stages(settings, out, stages=stages)
     if as_json:
         cli.print_json(result)

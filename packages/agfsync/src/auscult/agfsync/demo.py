@@ -1,5 +1,7 @@
 """The demonstration: the whole method on the shapes world, with the models that come along, offline."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +20,25 @@ from auscult.agfsync.pipeline import run
 
 DEMO = RunConfig(
     seed=0,
-    prompts=PromptsConfig(backend="shapes", per_request=96, dedup=DedupConfig(method="exact")),
+    prompts=PromptsConfig(backend="shapes", per_request=256, dedup=DedupConfig(method="exact")),
     questions=QuestionsConfig(backend="shapes", dedup=DedupConfig(method="exact")),
     candidates=CandidatesConfig(
         model="shapes", num_candidates=8, steps=10, guidance_scale=1.0, batch_size=32, device="cpu"
     ),
-    pairs=PairsConfig(preset="paper", strategy="top_bottom_k", k=3),
+    pairs=PairsConfig(preset="paper", strategy="best_worst"),
     train=TrainConfig(
-        lora_rank=16,
-        steps=100,
+        lora_rank=0,
+        steps=200,
         batch_size=16,
         gradient_accumulation=1,
-        learning_rate=1e-3,
+        learning_rate=2e-4,
         warmup_steps=10,
         beta=1000.0,
-        ref_draws=4,
-        save_steps=50,
+        ref_draws=8,
+        save_steps=100,
         device="cpu",
     ),
-    evaluate=EvaluateConfig(num_prompts=64, images_per_prompt=4),
+    evaluate=EvaluateConfig(num_prompts=96, images_per_prompt=4),
 )
 """What the demonstration runs."""
 
@@ -44,5 +46,19 @@ DEMO = RunConfig(
 def run_demo(out: Path, config: RunConfig = DEMO) -> dict[str, Any]:
     """Run all stages into a folder and return what the evaluation found, with the report's path."""
     quiet()
-    result = run(config, out)["evaluate"]
+    with one_thread():
+        result = run(config, out)["evaluate"]
     return {**result, "report": str(out / "evaluate" / "report.html")}
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: with models this small, further ones mostly wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -45,3 +45,21 @@ def evaluated_rows(root: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any
         with RunStore.read(folder / name) as store:
             found.append([{**row, "path": f"{name}/{row['path']}"} for row in store.values()])
     return found[0], found[1], folder
+
+
+def judge_evaluated(root: Path, base_url: str, model: str, question: str) -> dict[str, Any]:
+    """Ask a vision model on a server about the pairs of a finished evaluation, and return the win rate of tuned."""
+    from auscult.agfsync.evaluation import win_rate
+    from auscult.agfsync.pairwise import judge_pairs, wording_of
+    from auscult.core.canonical import digest
+    from auscult.core.endpoint import Endpoint
+    from auscult.core.runs import RunStore
+
+    asked = {"model": model, "wording": wording_of(question)}
+    base, tuned, folder = evaluated_rows(root)
+    with RunStore.open(folder / f"judge-{digest(asked)[:8]}", config=asked, package="agfsync") as store:
+        verdicts = judge_pairs(
+            Endpoint(base_url=base_url, model=model), base, tuned, folder, store=store, question=question
+        )
+        answers = len(store)
+    return {**win_rate(verdicts).to_dict(), "unanswered": 2 * len(verdicts) - answers}

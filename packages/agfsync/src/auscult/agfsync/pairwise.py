@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.agfsync.evaluation import matched, verdict_of_both_orders
+from auscult.core.errors import InputError
+from auscult.core.progress import progress
 
 if TYPE_CHECKING:
-    from auscult.core.endpoint import Endpoint
+    from auscult.core.endpoint import ChatRequest, Endpoint
+    from auscult.core.runs import RunStore
 
+ORDERS = ("base-first", "tuned-first")
 QUESTIONS = {
     "prompt_following": "Which picture shows better what this text says, the first or the second? Text: {caption}",
     "aesthetics": "Which picture is more beautiful, the first or the second?",
@@ -21,6 +25,7 @@ def judge_pairs(
     tuned: Sequence[Mapping[str, Any]],
     images: Path,
     *,
+    store: "RunStore",
     question: str = "prompt_following",
 ) -> list[tuple[str, float]]:
     """Return ``(id, outcome)`` of each pair of pictures; two orders that disagree are a tie.
@@ -33,31 +38,65 @@ def judge_pairs(
         Rows with ``id``, ``k``, ``prompt`` and ``path``.
     images
         The folder that paths are relative to.
+    store
+        Keeps every answer; what it has is not asked again. A request that failed is asked again by a next call, and
+        until then its pair is a tie.
     question
         A key of :data:`QUESTIONS`.
-    """
-    from auscult.core.endpoint import Answer, ChatRequest, Reply, complete_all, image_part, text_part
 
-    pairs = matched(base, tuned)
-    requests = []
-    for i, (one, other) in enumerate(pairs):
-        parts = [_part(images / row["path"], image_part) for row in (one, other)]
-        text = text_part(QUESTIONS[question].format(caption=one["prompt"]) + " Answer with one word.")
-        for order, shown in enumerate((parts, parts[::-1])):
-            messages = [{"role": "user", "content": [*shown, text]}]
-            requests.append((f"{i}/{order}", ChatRequest(messages=messages, max_tokens=8, temperature=0.0)))
-    found: dict[str, Answer] = {}
-    complete_all(endpoint, requests, found.update)
+    Raises
+    ------
+    InputError
+        There is no such question, or no server answers at the address.
+    """
+    from auscult.core.endpoint import Answer, Reply, complete_all
+
+    wording = wording_of(question)
+    pairs = {f"{one['id']}/{one['k']}": (one, other) for one, other in matched(base, tuned)}
+    todo = store.missing(f"{pair}/{order}" for pair in pairs for order in ORDERS)
+    requests = ((key, _request(*pairs[key.rpartition("/")[0]], key, images, wording)) for key in todo)
+    with progress("Judging pairs", len(todo)) as advance:
+
+        def keep(answers: list[tuple[str, Answer]]) -> None:
+            with store.batch():
+                for key, answer in answers:
+                    if isinstance(answer, Reply):
+                        store.put(key, {"choice": _choice(answer.text)})
+            advance(len(answers))
+
+        complete_all(endpoint, requests, keep)
 
     def choice(key: str) -> str | None:
-        answer = found.get(key)
-        words = answer.text.lower().split() if isinstance(answer, Reply) else []
-        return next((word.strip(".,!'\"") for word in words if word.strip(".,!'\"") in ("first", "second")), None)
+        return store[key]["choice"] if key in store else None
 
     return [
-        (str(one["id"]), verdict_of_both_orders(choice(f"{i}/0"), choice(f"{i}/1"))) for i, (one, _) in enumerate(pairs)
+        (str(one["id"]), verdict_of_both_orders(*(choice(f"{pair}/{order}") for order in ORDERS)))
+        for pair, (one, _) in pairs.items()
     ]
 
 
-def _part(path: Path, image_part: Any) -> Any:
-    return image_part(path.read_bytes(), f"image/{path.suffix.removeprefix('.').replace('jpg', 'jpeg')}")
+def wording_of(question: str) -> str:
+    """Return how a judge is asked, by a key of :data:`QUESTIONS`."""
+    if question not in QUESTIONS:
+        raise InputError(f"there is no question {question!r}: use {' or '.join(QUESTIONS)}")
+    return QUESTIONS[question]
+
+
+def _request(base: Mapping[str, Any], tuned: Mapping[str, Any], key: str, images: Path, wording: str) -> "ChatRequest":
+    from auscult.core.endpoint import ChatRequest, image_part, text_part
+
+    parts = [image_part((images / row["path"]).read_bytes(), _media_type(row["path"])) for row in (base, tuned)]
+    if key.endswith(ORDERS[1]):
+        parts.reverse()
+    text = text_part(wording.format(caption=base["prompt"]) + " Answer with one word.")
+    return ChatRequest(messages=[{"role": "user", "content": [*parts, text]}], max_tokens=8, temperature=0.0)
+
+
+def _choice(reply: str) -> str | None:
+    """Return the first of the words first and second in a reply, or None."""
+    words = (word.strip(".,!'\"") for word in reply.lower().split())
+    return next((word for word in words if word in ("first", "second")), None)
+
+
+def _media_type(path: str) -> str:
+    return f"image/{Path(path).suffix.removeprefix('.').replace('jpg', 'jpeg')}"
