@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auscult.core.errors import InputError
-from auscult.ehr_prompt import wording
+from auscult.ehr_prompt import cells, wording
 from auscult.ehr_prompt.examples import choose_examples, make_example, show_examples
 from auscult.ehr_prompt.formatting import format_number, format_numbers
 from auscult.ehr_prompt.panel import load_panel
@@ -311,6 +311,20 @@ def test_no_value_is_moved_across_a_bound(value, bounds):
     assert [(shown > b) - (shown < b) for b in bounds] == [(exact > b) - (exact < b) for b in bounds]
     assert shown == pytest.approx(exact, rel=5.1e-4)
     assert "e" not in text
+
+
+@pytest.mark.parametrize("missing", ["median_locf", "locf_marked"])
+def test_what_was_written_before_changes_no_text(make, split, monkeypatch, missing):
+    """Together, one after the other, and with a memory that is emptied again and again."""
+    cases = make().cases(split["test"][:60])
+    together = list(make(missing=missing).prompts(cases))
+    renderer = make(missing=missing)
+    assert [renderer.prompt(case) for case in cases[::-1]] == together[::-1]
+    assert len(renderer._cells._codes) > 2000
+    monkeypatch.setattr(cells, "_REMEMBERED", 400)
+    renderer = make(missing=missing)
+    assert [renderer.prompt(case) for case in cases] == together
+    assert len(renderer._cells._codes) < 2000
 
 
 def test_a_changed_byte_of_a_template_changes_the_hash(monkeypatch):

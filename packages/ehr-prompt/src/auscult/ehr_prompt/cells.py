@@ -12,8 +12,8 @@ from auscult.ehr_prompt.formatting import format_number, format_numbers
 from auscult.ehr_prompt.windows import Case
 
 BLANK = "nan"
-# Texts of one variable: laboratories report few distinct values, but a derived variable may have many.
-_REMEMBERED = 10_000
+# Laboratories report few distinct values, but a derived variable may have many.
+_REMEMBERED = 200_000
 MARK = "**"
 
 
@@ -70,11 +70,13 @@ class Cells:
     ) -> None:
         self.cohort, self._columns, self._bounds = cohort, list(columns), bounds
         self._carry, self._mark = carry, mark
-        self._known: list[dict[float, str]] = [{} for _ in self._columns]
-        self._blank = [BLANK] * len(self._columns)
+        # Each distinct value is written once: codes (variable and bits of the value), ascending, and their texts.
+        self._codes = np.empty(0, np.uint64)
+        self._words = np.empty(0, object)
+        self._blank = np.full(len(self._columns), BLANK, object)
         if median is not None:
             for place, value in enumerate(median.astype(np.float32).tolist()):
-                self._blank[place] = BLANK if np.isnan(value) else self._words(place, [value])[0]
+                self._blank[place] = BLANK if np.isnan(value) else self._write(place, [value])[0]
 
     def read(self, cases: Sequence[Case]) -> Iterator[CaseCells]:
         """Yield what each case shows, in order."""
@@ -102,44 +104,48 @@ class Cells:
 
         ``first`` [steps] says where a stay begins.
         """
-        stops = np.cumsum(observed.sum(axis=1)).tolist()
-        values = raw[observed].tolist()
-        words: list[str] = []
-        for place, stop in enumerate(stops):
-            words += self._words(place, values[len(words) : stop])
-        measured = len(words)
-        blank = measured + np.arange(len(raw))[:, None]
-        number = np.where(observed, np.cumsum(observed.ravel()).reshape(raw.shape) - 1, blank)
+        variable = np.repeat(np.arange(len(raw), dtype=np.uint64) << np.uint64(32), observed.sum(axis=1))
+        bits = raw[observed].view(np.uint32).astype(np.uint64)
+        found = self._find(np.bitwise_or(variable, bits))
+        number = np.repeat(len(self._words) + np.arange(len(raw)), raw.shape[1]).reshape(raw.shape)
+        number[observed] = found
         if self._carry:
             latest = np.where(observed | first, np.arange(raw.shape[1]), 0)
             np.maximum.accumulate(latest, axis=1, out=latest)
             number = np.take_along_axis(number, latest, axis=1)
-        words += self._blank
+        parts = [self._words, self._blank]
         if self._mark:
-            number = np.where(~observed & (number < measured), number + len(words), number)
-            words += [word + MARK for word in words]
-        return number, np.array(words, object)
+            carried = ~observed & (number < len(self._words))
+            number[carried] += len(self._words) + len(self._blank)
+            parts.append(self._words + MARK)
+        return number, np.concatenate(parts)
 
-    def _words(self, place: int, values: list[float]) -> list[str]:
-        """Return the texts of measured values of one column; each distinct value is written once."""
-        known = self._known[place]
-        try:
-            return list(map(known.__getitem__, values))
-        except KeyError:
-            if len(known) > _REMEMBERED:
-                known.clear()
-            self._learn(place, list(set(values).difference(known)))
-        return list(map(known.__getitem__, values))
+    def _find(self, codes: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Return the numbers of the texts of some codes, and learn those that are new."""
+        place = np.searchsorted(self._codes, codes)
+        known = np.append(self._codes, ~np.uint64(0))[place] == codes
+        if known.all():
+            return place
+        if len(self._codes) > _REMEMBERED:
+            self._codes, self._words, known = self._codes[:0], self._words[:0], np.zeros_like(known)
+        new = np.unique(codes[~known])
+        variable, value = (new >> np.uint64(32)).astype(np.intp), new.astype(np.uint32).view(np.float32)
+        words: list[str] = []
+        for one in np.unique(variable).tolist():
+            words += self._write(one, value[variable == one].tolist())
+        every = np.concatenate([self._codes, new])
+        order = np.argsort(every, kind="stable")
+        self._codes, self._words = every[order], np.append(self._words, np.array(words, object))[order]
+        return np.searchsorted(self._codes, codes)
 
-    def _learn(self, place: int, values: list[float]) -> None:
+    def _write(self, place: int, values: list[float]) -> list[str]:
+        """Return the texts of measured values of one variable."""
         feature = self.cohort.features[self._columns[place]]
         if feature.levels and feature.kind == "categorical":
-            words = [feature.levels[int(value)] for value in values]
-        elif feature.decimals is not None:
-            words = [format_number(value, self._bounds[place], decimals=feature.decimals) for value in values]
-        else:
-            words = format_numbers(values, self._bounds[place])
-        self._known[place].update(zip(values, words, strict=True))
+            return [feature.levels[int(value)] for value in values]
+        if feature.decimals is not None:
+            return [format_number(value, self._bounds[place], decimals=feature.decimals) for value in values]
+        return format_numbers(values, self._bounds[place])
 
 
 def measured(cohort: Cohort, case: Case, columns: Sequence[int]) -> NDArray[np.bool_]:
