@@ -69,3 +69,30 @@ def victim():
     from auscult.o2m_attack.victim import demo_target
 
     return demo_target()
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory):
+    """Folders of a random text model and a random CLIP model."""
+    from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
+
+    from auscult.o2m_attack.targets.tiny import tiny_image_processor, tiny_tokenizer
+
+    tokenizer = tiny_tokenizer(["a CT of the chest", "an MRI of the brain"])
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = CLIPModel(
+        CLIPConfig(
+            text_config=CLIPTextConfig(
+                vocab_size=len(tokenizer), max_position_embeddings=32, bos_token_id=1, eos_token_id=2, **sizes
+            ).to_dict(),
+            vision_config=CLIPVisionConfig(image_size=28, patch_size=14, **sizes).to_dict(), projection_dim=8,
+        )
+    )  # fmt: skip
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("text", "image")}
+    model.save_pretrained(folders["image"])
+    tiny_image_processor("llava", 28).save_pretrained(folders["image"])
+    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folders["text"])
+    for folder in folders.values():
+        tokenizer.save_pretrained(folder)
+    return folders

@@ -24,7 +24,7 @@ def command(capsys):
     return run
 
 
-def test_from_a_run_to_a_report(command, tmp_path):
+def test_from_a_run_to_a_report(command, tmp_path, encoders):
     run = tmp_path / "run"
     code, out, _ = command(
         "run", "--model", "tiny", "--data", "demo", "--limit", "2", "--conditions", "2m,normal", "--optimizer",
@@ -42,6 +42,19 @@ def test_from_a_run_to_a_report(command, tmp_path):
     assert code == 0
     assert "prefix: " in out
     assert "ASR" in out
+    for options, names in (
+        (("--text-encoder", encoders["text"]), {"text_score"}),
+        (("--image-encoder", encoders["image"], "--scale", "cos100"), {"image_score"}),
+    ):
+        code, out, _ = command("relevance", run, *options, "--json")
+        assert code == 0
+        rows = json.loads(out)
+        assert len(rows) == 8
+        for row in rows:
+            assert set(row) == {"model", "defence", "condition", "optimizer", "n"} | names
+            assert all(set(row[name]) == {"value", "ci"} for name in names)
+    code, out, _ = command("relevance", run, "--text-encoder", encoders["text"])
+    assert (code, out.count("\n"), out.count(": text ")) == (0, 8, 8)
     code, out, _ = command("report", run, "--out", tmp_path / "page/report.html")
     assert code == 0
     written = {path.name for path in (tmp_path / "page").iterdir()}
@@ -118,6 +131,8 @@ def test_what_the_other_commands_refuse(command, tmp_path):
         (("report", tmp_path, "--out", "page.pdf"), "must end in .html"),
         (("judge", tmp_path, "--judge-endpoint", "http://127.0.0.1:9/v1"), "give --judge-model"),
         (("build", tmp_path / "none", "--out", tmp_path / "x"), "none"),
+        (("relevance", tmp_path), "give --text-encoder, --image-encoder or both"),
+        (("relevance", tmp_path, "--text-encoder", tmp_path), "cannot be loaded"),
     ):
         code, _, err = command(*arguments)
         assert (code, err.count("\n")) == (2, 1), (arguments, err)
@@ -143,5 +158,5 @@ def test_version_and_help(command):
     assert command("--version") == (0, f"o2m-attack {__version__}\n", "")
     code, out, _ = command("--help")
     assert code == 0
-    for name in ("run", "transfer", "judge", "report", "build", "demo", "doctor"):
+    for name in ("run", "transfer", "judge", "relevance", "report", "build", "demo", "doctor"):
         assert name in out

@@ -12,7 +12,7 @@ from auscult.o2m_attack.transfer import ClaimedQuery
 @pytest.fixture(scope="module")
 def result(victim, tmp_path_factory):
     """The demonstration on few records and a small budget, with the model of all tests."""
-    return run_demo(tmp_path_factory.mktemp("demo"), records=3, forward_tokens=1500, target=victim)
+    return run_demo(tmp_path_factory.mktemp("demo"), records=2, forward_tokens=1500, target=victim)
 
 
 def test_the_model_refuses_before(result):
@@ -25,7 +25,7 @@ def test_the_model_refuses_before(result):
 
 def test_the_optimisers_have_one_budget(result):
     entries = [entry for entry in read_entries(result["run"]) if entry["optimizer"] != "none"]
-    assert len(entries) == 3 * 2 * 3
+    assert len(entries) == 2 * 2 * 3
     for entry in entries:
         last = entry["history"][-1]
         longest = max(b["forward_tokens"] - a["forward_tokens"] for a, b in zip(entry["history"], entry["history"][1:],
@@ -37,7 +37,7 @@ def test_the_optimisers_have_one_budget(result):
 
 def test_every_defence_was_asked_everything(result):
     assert len(result["defences"]) == 7
-    assert all(one["entries"] == 3 * (4 + 6) for one in result["defences"])
+    assert all(one["entries"] == 2 * (4 + 6) for one in result["defences"])
     replayed = {row["defence"] for row in result["summary"]["rates"] if row["defence"]}
     assert replayed == {one["defence"] for one in result["defences"]}
 
@@ -55,7 +55,7 @@ def test_the_mismatch_detectors_stop_false_claims_and_let_true_ones_pass(result,
 
 def test_the_demonstration_goes_on_where_it_was(result, victim):
     folder = Path(result["run"]).parent
-    again = run_demo(folder, records=3, forward_tokens=1500, target=victim)
+    again = run_demo(folder, records=2, forward_tokens=1500, target=victim)
     assert all(one["done"] == 0 for one in again["defences"])
     assert again["summary"] == result["summary"]
 

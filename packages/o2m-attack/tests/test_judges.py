@@ -243,38 +243,15 @@ def test_image_scores_have_two_scales():
         image_relevance(CountingEncoder(), images, ["x"], scale="cos")
 
 
-def test_encoders_of_transformers(tmp_path):
-    import torch
-    from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
-
-    from auscult.o2m_attack.targets.tiny import tiny_image_processor, tiny_tokenizer
-
-    tokenizer = tiny_tokenizer(["a CT of the chest", "an MRI of the brain"])
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    torch.manual_seed(0)
-    model = CLIPModel(
-        CLIPConfig(
-            text_config=CLIPTextConfig(
-                vocab_size=len(tokenizer), max_position_embeddings=32, bos_token_id=1, eos_token_id=2, **sizes
-            ).to_dict(),
-            vision_config=CLIPVisionConfig(image_size=28, patch_size=14, **sizes).to_dict(), projection_dim=8,
-        )
-    )  # fmt: skip
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    tiny_image_processor("llava", 28).save_pretrained(tmp_path)
-    clip = ClipEncoder.load(tmp_path)
+def test_encoders_of_transformers(encoders):
+    clip = ClipEncoder.load(encoders["image"])
     images = [np.random.default_rng(n).integers(0, 256, (30, 28, 3), dtype=np.uint8) for n in range(2)]
     scores = image_relevance(clip, images, ["a CT of the chest", "an MRI " * 40])
-    assert clip.logit_scale == pytest.approx(float(model.logit_scale.detach().exp()))
+    assert clip.logit_scale == pytest.approx(float(clip.model.logit_scale.detach().exp()))
     assert scores.shape == (2,)
     assert (np.abs(scores) <= clip.logit_scale).all()
 
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path / "text"
-    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    found = SentenceEncoder.load(folder).similarity(["CT of a chest", "CT"], ["CT of a chest", "an MRI of the brain"])
+    encoder = SentenceEncoder.load(encoders["text"])
+    found = encoder.similarity(["CT of a chest", "CT"], ["CT of a chest", "an MRI of the brain"])
     assert found[0] == pytest.approx(1.0, abs=1e-6)
     assert found[1] < 1

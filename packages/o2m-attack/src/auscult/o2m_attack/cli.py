@@ -27,6 +27,7 @@ TemplatesFile = Annotated[Path | None, typer.Option("--templates", help="Wording
 Url = Annotated[str | None, typer.Option("--endpoint", help="Base URL of an OpenAI-compatible server.")]
 Key = Annotated[str, typer.Option("--api-key-env", help="Variable with the server's key.")]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
+_SCORES = {"text_score": "text", "image_score": "image"}
 ShowText = Annotated[bool, typer.Option("--show-text", help="Prompts and replies as they are, not their hashes.")]
 
 
@@ -143,6 +144,31 @@ def judge(
         for row in summary["rates"]:
             place = " ".join(str(row[part]) for part in ("model", "defence", "condition", "optimizer") if row.get(part))
             typer.echo(f"{name}: {place}: ASR {format_interval(row['asr'])}, n {row['n']}")
+
+
+@app.command()
+def relevance(
+    folder: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
+    data: Annotated[str, typer.Option("--data", help="What the run was made on.")] = "demo",
+    text_encoder: Annotated[
+        str | None, typer.Option("--text-encoder", help="A folder or a hub id of a text model.")
+    ] = None,
+    image_encoder: Annotated[str | None, typer.Option("--image-encoder", help="The same of a CLIP model.")] = None,
+    scale: Annotated[str, typer.Option("--scale", help="Of the image score: learned or cos100.")] = "learned",
+    as_json: Json = False,
+) -> None:
+    """Say how much a run's replies are about what was asked and shown, by encoders of your choice."""
+    from auscult.core.formatting import format_interval
+    from auscult.o2m_attack import jobs
+
+    rows = jobs.relevance_folder(folder, data, text_encoder, image_encoder, scale)
+    if as_json:
+        cli.print_json(rows)
+        return
+    for row in rows:
+        place = " ".join(row[part] for part in ("model", "defence", "condition", "optimizer") if row[part])
+        scores = [f"{word} {format_interval(row[name])}" for name, word in _SCORES.items() if name in row]
+        typer.echo(f"{place}: {', '.join(scores)}, n {row['n']}")
 
 
 @app.command()

@@ -42,7 +42,7 @@ OPENING = r"I see [^.]*\.\s*"
 
 CONFIG = AttackConfig(
     steps=1000, epsilon=16 / 255, alpha=2 / 255, image_steps=2, search_width=32, topk=64, suffix_length=10,
-    max_forward_tokens=3_000, new_tokens=24,
+    max_forward_tokens=10_000, new_tokens=24,
 )  # fmt: skip
 """The budget of forward tokens, not the number of steps, ends an optimisation: it is the same for all three."""
 

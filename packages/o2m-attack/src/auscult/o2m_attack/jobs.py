@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from auscult.core.config import load_config
 from auscult.core.errors import InputError
@@ -101,6 +101,28 @@ def judge_folder(folder: Path, names: str, endpoint: str | None, model: str | No
         judges.append(LlmJudge(Endpoint(base_url=endpoint, model=model, api_key_env=key)))
     summary: dict[str, Any] = plain(judge_run(folder, judges=judges))
     return summary
+
+
+def relevance_folder(
+    folder: Path, source: str, text_encoder: str | None, image_encoder: str | None, scale: str
+) -> list[dict[str, Any]]:
+    """Return how much a run's replies are about question and image, by encoders from folders or the hub."""
+    from auscult.o2m_attack.judges.judging import plain
+    from auscult.o2m_attack.judges.relevance import ClipEncoder, SentenceEncoder, relevance_run
+    from auscult.o2m_attack.targets.llava import explained
+
+    if text_encoder is None and image_encoder is None:
+        raise InputError("there is no encoder: give --text-encoder, --image-encoder or both")
+    records = read_records(source, limit=None, mismatch="stored", seed=0)
+    encoders: dict[str, Any] = {}
+    for name, kind, place in (
+        ("text_encoder", SentenceEncoder, text_encoder), ("image_encoder", ClipEncoder, image_encoder)
+    ):  # fmt: skip
+        if place is not None:
+            with explained(place):
+                encoders[name] = kind.load(place)
+    rows = relevance_run(folder, records, scale=cast("Literal['learned', 'cos100']", scale), **encoders)
+    return [plain(row) for row in rows]
 
 
 def build_folder(
