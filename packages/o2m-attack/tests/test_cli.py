@@ -96,6 +96,9 @@ def test_settings_come_from_a_file_and_from_options(command, tmp_path):
         (("--model", "nowhere"), "there is no folder 'nowhere'"),
         (("--model", "m", "--endpoint", "http://127.0.0.1:9/v1"), "a server gives no gradients"),
         (("--data", "nothing.parquet"), "nothing.parquet"),
+        (("--limit", "0"), "ask for 1 record or more"),
+        (("--mismatch", "both"), "the demo's false claims are its own"),
+        (("--model", "demo", "--preset", "reference"), "has its own wordings"),
         (("--device", "gpu"), "'gpu' is no device"),
     ],
 )

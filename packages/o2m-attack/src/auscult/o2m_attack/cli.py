@@ -98,6 +98,7 @@ def transfer(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    chat: Chat = None,
     templates: TemplatesFile = None,
     defence: Annotated[
         str | None, typer.Option("--defence", help="jpeg, bit_depth, resize_pad, smooth_text or asking.")
@@ -116,7 +117,7 @@ def transfer(
     before = jobs.make_defence(defence, seed)
     target = load_target(
         model, endpoint=endpoint, api_key_env=api_key_env, device=device, dtype=dtype, revision=revision,
-        templates=wordings,
+        chat=chat, templates=wordings,
     )  # fmt: skip
     _show(transfer_run(folder, target, defence=before, progress=True), as_json)
 

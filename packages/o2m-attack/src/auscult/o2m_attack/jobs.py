@@ -59,6 +59,10 @@ def read_records(source: str, *, limit: int | None, mismatch: str, seed: int) ->
     if source == "demo":
         from auscult.o2m_attack.stand_ins import demo_records
 
+        if limit is not None and limit < 1:
+            raise InputError(f"limit is {limit}: ask for 1 record or more")
+        if mismatch != "stored":
+            raise InputError(f"--mismatch {mismatch!r}: the demo's false claims are its own; leave the option out")
         records: Sequence[Record] = demo_records()
         return records[:limit]
     from auscult.o2m_attack.dataset.reading import load_records

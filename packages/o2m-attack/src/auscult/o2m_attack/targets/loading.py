@@ -55,6 +55,8 @@ def load_target(
     if model == "demo":
         from auscult.o2m_attack.victim import demo_target
 
+        if templates is not None:
+            raise InputError("the demo model has its own wordings: leave --templates and --preset reference out")
         return demo_target()
     if model == "tiny":
         from auscult.o2m_attack.targets.tiny import tiny_llava
