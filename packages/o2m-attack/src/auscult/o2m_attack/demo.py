@@ -55,7 +55,7 @@ def run_demo(
     forward_tokens: int | None = CONFIG.max_forward_tokens,
     target: LlavaTarget | None = None,
 ) -> dict[str, Any]:
-    """Train the model, ask it, attack it, defend it, and write the report; some minutes on two cores.
+    """Train the model, ask it, attack it, defend it, and write the report; two minutes on two cores.
 
     Parameters
     ----------

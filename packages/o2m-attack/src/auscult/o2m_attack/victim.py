@@ -34,7 +34,7 @@ JOINT_STEPS = 150
 
 
 def demo_target(seed: int = 0) -> LlavaTarget:
-    """Train the demonstration's model and return it as a target; a minute on two cores.
+    """Train the demonstration's model and return it as a target; half a minute of one core.
 
     Parameters
     ----------
