@@ -8,12 +8,13 @@ import argparse
 import time
 from typing import Any
 
+from rows import store, to_rows
+
 from auscult.core.data import Cohort, load_cohort, split_subjects
 from auscult.core.data.fill import Filler
+from auscult.core.testing.benchmark import load
 from auscult.ehr_prompt import Panel, PromptConfig, Renderer, load_panel
 from auscult.ehr_prompt.tasks import read_labels
-
-from runner import row, store  # isort: skip
 
 CONFIG = PromptConfig(units=True, ranges="corrected")
 
@@ -72,12 +73,8 @@ def main() -> None:
         end = time.process_time()
         rates["string builder"].append(len(patients) / (middle - start))
         rates["ehr-prompt"].append(len(patients) / (end - middle))
-    baseline = ("string builder", rates["string builder"])
     note = f"TJH, layout string, units and ranges, whole stays, one core, {repeats} repeats, processor time"
-    rows = [
-        row("rendering", name, len(patients), "prompts per second", values, "1/s", baseline=baseline, note=note)
-        for name, values in rates.items()
-    ]
+    rows = to_rows("rendering", "prompts per second", "1/s", rates, n=len(patients), note=f"{note}, {load()}")
     if not quick:
         store(rows)
 

@@ -13,15 +13,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from rows import store, to_rows
 from sklearn import metrics
 
 from auscult.core.data import Cohort, load_cohort
 from auscult.core.data.splits import Split
 from auscult.core.endpoint import Reply
+from auscult.core.testing.benchmark import load
 from auscult.ehr_prompt import PromptConfig, RunConfig, prepare, run, score
 from auscult.ehr_prompt.backends import Deliver, Item
-
-from runner import row, store  # isort: skip
 
 TRAIN = 2000
 
@@ -99,23 +99,14 @@ def main() -> None:
             for place, name in enumerate(reopened):
                 reopened[name].append(middle[place] - start[place])
                 scored[name].append(end[place] - middle[place])
-    note = f"{stays} stays, window first; planning and asking a stub took {first:.0f} s"
+    note = f"{stays} stays, window first; planning and asking a stub took {first:.0f} s; {load()}"
     rows = []
     for name in reopened:
-        rows.append(row("finished run", "ehr-prompt", stays, f"{name} to open again", reopened[name], "s", note=note))
-        rows.append(
-            row(
-                "finished run",
-                "ehr-prompt",
-                stays,
-                f"{name} to score",
-                scored[name],
-                "s",
-                baseline=("scikit-learn, three estimates without intervals", plain),
-                distributions=["scikit-learn"],
-                note="answers under four policies, seven baselines, 1,000 resamples",
-            )
-        )
+        found = {"ehr-prompt": reopened[name]}
+        rows += to_rows("finished run", f"{name} to open again", "s", found, n=stays, baseline=False, note=note)
+        found = {"scikit-learn, three estimates without intervals": plain, "ehr-prompt": scored[name]}
+        note_of_score = f"answers under four policies, seven baselines, 1,000 resamples; {load()}"
+        rows += to_rows("finished run", f"{name} to score", "s", found, n=stays, note=note_of_score)
     if not quick:
         store(rows)
 

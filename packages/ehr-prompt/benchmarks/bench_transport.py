@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
+from rows import store, to_rows
 
 from auscult.core.endpoint import ChatRequest, Endpoint, Reply, complete_all
 from auscult.core.runs import RunStore, record_key
-
-from runner import resident, row, store  # isort: skip
+from auscult.core.testing.benchmark import load, resident
 
 BARE = "bare aiohttp, nothing stored"
 IN_FLIGHT = 16
@@ -136,17 +136,14 @@ def main() -> None:
     finally:
         stub.terminate()
     note = f"{SIZE} characters a prompt, {IN_FLIGHT} in flight, stub in its own process, {repeats} repeats"
-    rows = [
-        row(
-            "transport", name, count, metric, [pair[place] for pair in values], "1/s",
-            baseline=(BARE, [pair[place] for pair in rates[BARE]]), note=note, distributions=["aiohttp"],
-        )
-        for place, metric in enumerate(("requests per second", "requests per second of the client's processor time"))
-        for name, values in rates.items()
-    ]  # fmt: skip
+    rows = []
+    for place, metric in enumerate(("requests per second", "requests per second of the client's processor time")):
+        values = {name: [pair[place] for pair in pairs] for name, pairs in rates.items()}
+        rows += to_rows("transport", metric, "1/s", values, n=count, note=f"{note}, {load()}")
     grown = watch[-1] - watch[0]
     note = f"from the first tenth ({watch[0]:.0f} MB) to the end ({watch[-1]:.0f} MB); {rate:.0f} requests per second"
-    rows.append(row("memory of a long run", "ehr-prompt", many, "growth of resident memory", [grown], "MB", note=note))
+    found = {"ehr-prompt": [grown]}
+    rows += to_rows("memory of a long run", "growth of resident memory", "MB", found, n=many, baseline=False, note=note)
     if not quick:
         store(rows)
 
