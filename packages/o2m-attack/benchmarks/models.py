@@ -10,8 +10,8 @@ from auscult.o2m_attack.targets.tiny import tiny_llava
 
 SIZES = {
     "tiny (width 32, 2 layers, 4 image positions, 400 tokens)": {"vocabulary": 400},
-    "small (width 64, 2 layers, 64 image positions, 400 tokens)": {
-        "vocabulary": 400, "hidden": 64, "image_size": 112,
+    "tiny, with LLaVA's image positions (width 32, 2 layers, 576 image positions, 400 tokens)": {
+        "vocabulary": 400, "image_size": 336,
     },
     "middle (width 256, 4 layers, 256 image positions, 32000 tokens)": {
         "vocabulary": 400, "embedding": 32_000, "hidden": 256, "layers": 4, "heads": 4, "image_size": 224,
