@@ -2,7 +2,7 @@
 
 Every variant is the demonstration with one thing changed; candidates, scores and the base's pictures of a seed are
 shared. What is done stays in the folder, so that a call may be stopped, or do a part (``--only``, ``--seeds``), and a
-later one goes on. Rows are stored of variants that have all seeds.
+later one goes on. A row says how many seeds it has.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def variants(demo: RunConfig) -> dict[str, RunConfig]:
         "2 candidates": replace(demo, candidates=replace(demo.candidates, num_candidates=2)),
         "4 candidates": replace(demo, candidates=replace(demo.candidates, num_candidates=4)),
         "no noise on the embedding": replace(demo, candidates=replace(demo.candidates, diversity="seed_only")),
-        "LoRA on attention, rank 16": replace(demo, train=replace(demo.train, lora_rank=16, learning_rate=3e-3)),
+        "LoRA on attention alone": replace(demo, train=replace(demo.train, lora_targets="attention")),
     }
 
 
@@ -126,8 +126,8 @@ def main() -> None:
         return
     for name in wanted:
         files = [chosen.out / f"{name}, seed {seed}" / "gains.json" for seed in SEEDS]
-        if all(file.exists() for file in files):
-            store(rows_of(name, [json.loads(file.read_text("utf-8")) for file in files]))
+        if found := [json.loads(file.read_text("utf-8")) for file in files if file.exists()]:
+            store(rows_of(name, found))
 
 
 if __name__ == "__main__":

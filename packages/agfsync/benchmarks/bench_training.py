@@ -67,8 +67,8 @@ def _status(key: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few steps, nothing stored: does it run?")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--unet", choices=("tiny", "mid"), nargs="+", default=["tiny", "mid"])
     parser.add_argument("--part", choices=("speed", "memory"), nargs="+", default=["speed", "memory"])
     chosen = parser.parse_args()
@@ -93,7 +93,7 @@ def speed(name: str, steps: int, repeats: int) -> list[dict[str, str]]:
     }
     for run in runs.values():
         run()
-    note = f"LoRA rank 16, batch of {setup.batch} pairs, {setup.resolution} px, float32, {load()}"
+    note = f"LoRA rank 16, batch of {setup.batch} pairs, {setup.resolution} px, float32, {steps} steps, {load()}"
     values: dict[str, list[float]] = {provider: [] for provider in runs}
     for _ in range(repeats):
         for provider, run in runs.items():

@@ -1,5 +1,6 @@
 """A run as a whole: stages, resume, configuration, commands, evaluation, sheets, export."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ SMALL = replace(
     prompts=replace(DEMO.prompts, per_request=6),
     candidates=replace(DEMO.candidates, num_candidates=4, steps=3, batch_size=8),
     pairs=replace(DEMO.pairs, strategy="top_bottom_k", k=2),
-    train=replace(DEMO.train, lora_rank=16, learning_rate=1e-3, steps=4, batch_size=3, save_steps=2, ref_draws=2),
+    train=replace(DEMO.train, steps=4, batch_size=3, save_steps=2, ref_draws=2),
     evaluate=replace(DEMO.evaluate, num_prompts=4, images_per_prompt=2),
 )
 
@@ -126,6 +127,32 @@ def test_the_exported_adapter_loads_in_plain_diffusers(done, tmp_path):
     assert done_.stdout.strip().endswith("loaded"), done_.stderr[-800:]
 
 
+@pytest.mark.parametrize("targets", ["attention", "all"])
+def test_an_exported_adapter_is_the_whole_adapter(sd, tmp_path, targets):
+    import torch
+
+    from auscult.agfsync.training.export import load_adapter, save_adapter
+    from auscult.agfsync.training.job import adapter_config
+
+    plain_unet = copy.deepcopy(sd.unet)
+    config = adapter_config(replace(DEMO.train, lora_rank=4, lora_targets=targets), seed=0)
+    sd.unet.add_adapter(config)
+    for name, parameter in sd.unet.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    save_adapter(sd.unet, tmp_path)
+    noisy, t, states = torch.randn(2, 4, 8, 8), torch.tensor([5, 700]), torch.randn(2, 16, 96)
+    with torch.no_grad():
+        wanted = sd.unet(noisy, t, states).sample
+        assert not torch.allclose(wanted, plain_unet(noisy, t, states).sample)
+        sd.register_modules(unet=copy.deepcopy(plain_unet))
+        sd.load_lora_weights(tmp_path)
+        assert torch.equal(sd.unet(noisy, t, states).sample, wanted)
+        plain_unet.add_adapter(config)
+        load_adapter(plain_unet, tmp_path)
+        assert torch.equal(plain_unet(noisy, t, states).sample, wanted)
+
+
 def test_full_fine_tuning_exports_a_pipeline_and_an_interrupted_training_goes_on(done, tmp_path):
     from diffusers import StableDiffusionPipeline
 
@@ -211,9 +238,9 @@ def test_the_commented_example_is_the_default_configuration(tmp_path):
 
 def test_a_plan_counts_before_anything_is_done():
     plan = {row["stage"]: row for row in plan_run(DEMO)}
-    assert plan["prompts"]["does"] == "256 prompts"
-    assert plan["candidates"]["model_calls"] == 256 * 8 * 10
-    assert plan["train"]["does"] == "200 steps, 3200 pairs seen"
+    assert plan["prompts"]["does"] == "320 prompts"
+    assert plan["candidates"]["model_calls"] == 320 * 8 * 10
+    assert plan["train"]["does"] == "250 steps, 4000 pairs seen"
 
 
 def scored(values, id="a"):
@@ -374,3 +401,77 @@ def test_the_report_looks_right_in_a_browser(done):
         assert page.console_errors == []
         assert page.requests == []
         assert page.scroll_width <= width
+
+
+def test_a_full_disk_is_one_sentence_at_every_stage_and_a_second_call_goes_on(done, tmp_path, monkeypatch, capsys):
+    import errno
+
+    import pyarrow.parquet
+    import safetensors.torch
+
+    from auscult.agfsync.cli import app
+    from auscult.core import cli
+    from auscult.core.canonical import plain
+
+    config, folder = tmp_path / "config.yaml", tmp_path / "run"
+    config.write_text(json.dumps(plain(SMALL)), "utf-8")
+
+    def command(stage):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.run(app, [stage, str(config), "--out", str(folder)])
+        return ended.value.code, capsys.readouterr()
+
+    def write_half(self, *_, **__):
+        with open(self, "wb") as file:
+            file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def rust_full(*_, **__):
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    broken = {
+        "prompts": [(Path, "write_text", write_half)],
+        "questions": [(Path, "write_text", write_half)],
+        "candidates": [(Path, "write_bytes", write_half)],
+        "score": [(Path, "write_text", write_half)],
+        "pairs": [(pyarrow.parquet, "write_table", full)],
+        "train": [(np.lib.format, "open_memmap", full), (safetensors.torch, "save_file", rust_full)],
+        "evaluate": [(Path, "write_bytes", write_half), (Path, "write_text", write_half)],
+    }
+    for stage, places in broken.items():
+        for where, name, fail in places:
+            with monkeypatch.context() as patched:
+                patched.setattr(where, name, fail)
+                code, said = command(stage)
+            assert (code, said.out, said.err.count("\n")) == (1, "", 1), said.err
+            assert "No space left" in said.err
+            assert not (folder / stage / "stage.json").exists()
+            assert not [path for path in folder.rglob("*") if ".part" in path.name]
+        code, said = command(stage)
+        assert code == 0, said.err
+    assert run(SMALL, folder) == done[1]
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_result(done, tmp_path):
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    from auscult.core.canonical import plain
+
+    (tmp_path / "config.yaml").write_text(json.dumps(plain(SMALL)), "utf-8")
+    command = [sys.executable, "-m", "auscult.agfsync", "run", tmp_path / "config.yaml", "--out", tmp_path / "run"]
+    with subprocess.Popen(command) as process:
+        while not list((tmp_path / "run").glob("train/checkpoint-2/trainer_state.json")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "run" / "evaluate" / "stage.json").exists()
+    assert run(SMALL, tmp_path / "run") == done[1]
+    for name in ("train/adapter/pytorch_lora_weights.safetensors", "pairs/pairs.parquet", "score/score.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (done[0] / name).read_bytes()

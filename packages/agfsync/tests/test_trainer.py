@@ -311,3 +311,45 @@ def test_what_the_data_lacks_is_named(sd, tmp_path):
                 "prompt_embeds": torch.zeros(1)}])  # fmt: skip
     with pytest.raises(InputError, match="noise_scheduler"):
         DiffusionDPOTrainer(sd.unet, args=DiffusionDPOConfig(output_dir=str(tmp_path), use_cpu=True))
+
+
+def test_two_processes_take_the_steps_of_one(sd, cache, tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    from safetensors.torch import load_file, save_file
+
+    save_file(sd.unet.state_dict(), tmp_path / "unet.safetensors")
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys, torch\n"
+        "torch.set_num_threads(1)\n"
+        "from safetensors.torch import load_file, save_file\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from conftest import make_unet\n"
+        "from test_trainer import make, trained\n"
+        "from auscult.agfsync import PairCache\n"
+        "from auscult.agfsync.shapes.models import make_scheduler\n"
+        "unet = make_unet()\n"
+        "unet.load_state_dict(load_file('unet.safetensors'))\n"
+        "trainer = make(unet, PairCache('cache'), 'two', scheduler=make_scheduler(), per_device_train_batch_size=2,\n"
+        "               ddp_backend='gloo', split_backward=True, optim='sgd')\n"
+        "assert trainer.args.world_size == 2\n"
+        "trainer.train()\n"
+        "if trainer.is_world_process_zero():\n"
+        "    save_file(trained(trainer), 'two.safetensors')\n",
+        "utf-8",
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script,
+               os.path.dirname(__file__)]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    alone = make(sd.unet, cache, tmp_path / "one", scheduler=sd.scheduler, optim="sgd")
+    start = trained(alone)
+    alone.train()
+    found = load_file(tmp_path / "two.safetensors")
+    assert_equal_weights(found, trained(alone), rtol=1e-4, atol=1e-6)
+    assert any(not torch.allclose(found[name], start[name], atol=1e-5) for name in start)

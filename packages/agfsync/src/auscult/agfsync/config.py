@@ -281,6 +281,8 @@ class TrainConfig:
         Of the training images; left out, the model's own.
     lora_rank
         0 trains all weights.
+    lora_targets
+        What the adapter is on: ``attention``, or ``all`` (feed-forward layers and convolutions of the blocks too).
     steps, batch_size, gradient_accumulation, learning_rate, warmup_steps
         Of the optimisation, with a cosine schedule. The batch size counts pairs.
     beta, loss_type, ref_draws, split_backward, gradient_checkpointing, timestep_set, guard_window
@@ -294,6 +296,7 @@ class TrainConfig:
     pairs: str | None = None
     resolution: int | None = None
     lora_rank: int = 16
+    lora_targets: Literal["attention", "all"] = "attention"
     steps: int = 1000
     batch_size: int = 8
     gradient_accumulation: int = 8

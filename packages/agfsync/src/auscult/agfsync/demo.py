@@ -20,22 +20,23 @@ from auscult.agfsync.pipeline import run
 
 DEMO = RunConfig(
     seed=0,
-    prompts=PromptsConfig(backend="shapes", per_request=256, dedup=DedupConfig(method="exact")),
+    prompts=PromptsConfig(backend="shapes", per_request=320, dedup=DedupConfig(method="exact")),
     questions=QuestionsConfig(backend="shapes", dedup=DedupConfig(method="exact")),
     candidates=CandidatesConfig(
         model="shapes", num_candidates=8, steps=10, guidance_scale=1.0, batch_size=32, device="cpu"
     ),
     pairs=PairsConfig(preset="paper", strategy="best_worst"),
     train=TrainConfig(
-        lora_rank=0,
-        steps=200,
+        lora_rank=16,
+        lora_targets="all",
+        steps=250,
         batch_size=16,
         gradient_accumulation=1,
-        learning_rate=2e-4,
+        learning_rate=1e-3,
         warmup_steps=10,
-        beta=1000.0,
-        ref_draws=8,
-        save_steps=100,
+        beta=300.0,
+        ref_draws=0,
+        save_steps=125,
         device="cpu",
     ),
     evaluate=EvaluateConfig(num_prompts=96, images_per_prompt=4),

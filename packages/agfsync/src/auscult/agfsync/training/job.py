@@ -1,15 +1,20 @@
 """Stage 6 as one job: pairs and a model in, a tuned model out; goes on from its last checkpoint."""
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from auscult.agfsync.config import TrainConfig
 from auscult.core.canonical import finite
-from auscult.core.errors import InputError
+from auscult.core.errors import AuscultError, InputError
 from auscult.core.files import replace_atomically
 from auscult.core.progress import progress
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+OTHERS = ("proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_shortcut", "conv")
+"""Layers of a diffusers UNet's blocks, by name."""
 
 
 def train(pairs: Path, model: str, config: TrainConfig, folder: Path, *, seed: int) -> dict[str, Any]:
@@ -56,22 +61,22 @@ def train(pairs: Path, model: str, config: TrainConfig, folder: Path, *, seed: i
         pipeline.unet.enable_gradient_checkpointing()
     trainer = DiffusionDPOTrainer(
         pipeline.unet, args=_arguments(config, folder, device, dtype, seed), train_dataset=data,
-        noise_scheduler=pipeline.scheduler, peft_config=_lora(config.lora_rank, seed) if config.lora_rank else None,
+        noise_scheduler=pipeline.scheduler, peft_config=adapter_config(config, seed) if config.lora_rank else None,
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(folder)
-    with progress("Training", config.steps) as advance:
+    with _failed_writing(folder), progress("Training", config.steps) as advance:
         trainer.add_callback(_advancing(advance))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     history = trainer.state.log_history
     text = json.dumps(finite(history), indent=1)
     replace_atomically(folder / "log.json", lambda partial: partial.write_text(text, encoding="utf-8"))
-    if trainer.has_adapter:
-        export = folder / "adapter"
-        save_adapter(trainer.unet, export)
-    else:
-        export = folder / "pipeline"
-        pipeline.save_pretrained(export)
+    export = folder / ("adapter" if trainer.has_adapter else "pipeline")
+    with _failed_writing(folder):
+        if trainer.has_adapter:
+            save_adapter(trainer.unet, export)
+        else:
+            pipeline.save_pretrained(export)
     lines = [line for line in history if "loss" in line]
     last = lines[-max(len(lines) // 5, 1) :]
     keys = ("loss", "rewards/accuracies", "rewards/margins", "errors/chosen_excess", "errors/rejected_excess")
@@ -100,6 +105,23 @@ def _arguments(config: TrainConfig, folder: Path, device: str, dtype: str, seed:
     )  # fmt: skip
 
 
+@contextlib.contextmanager
+def _failed_writing(folder: Path) -> Iterator[None]:
+    """Turn what safetensors and torch raise where the system refuses to write into one sentence."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        if isinstance(error, SafetensorError) or "PytorchStreamWriter" in reason or "inline_container" in reason:
+            raise AuscultError(
+                f"{folder} could not be written ({reason}): make room and start again; it goes on from its last "
+                "checkpoint"
+            ) from error
+        raise
+
+
 def _advancing(advance: Callable[[int], None]) -> Any:
     """Return a callback that moves a progress bar."""
     from transformers import TrainerCallback
@@ -111,14 +133,16 @@ def _advancing(advance: Callable[[int], None]) -> Any:
     return Advancing()
 
 
-def _lora(rank: int, seed: int) -> Any:
+def adapter_config(config: TrainConfig, seed: int) -> Any:
+    """Return the ``LoraConfig`` of a training, and seed the numbers that the adapter starts from."""
     import torch
     from peft import LoraConfig
 
-    torch.manual_seed(seed)  # the adapter starts from random numbers
+    torch.manual_seed(seed)
     return LoraConfig(
-        r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=["to_q", "to_k", "to_v", "to_out.0"]
-    )
+        r=config.lora_rank, lora_alpha=config.lora_rank, init_lora_weights="gaussian",
+        target_modules=[*ATTENTION, *(OTHERS if config.lora_targets == "all" else ())],
+    )  # fmt: skip
 
 
 def last_checkpoint(folder: Path) -> Path | None:
