@@ -1,7 +1,8 @@
 """Mortality in the Challenge 2012 stays of the core's test data: models on five splits, deletion, ablations.
 
-Hours on two cores; stopped at any moment it goes on from its folder, and PyPOTS' models of that folder
-(``pypots/run.py``) are compared too::
+About two hours on two cores, PyPOTS' models (``pypots/run.py``) some more. Stopped at any moment it goes on from its
+folder, and a new folder begins with the predictions that docs/benchmarks/sparse-ehr-predictions.parquet keeps, from
+which every figure can be computed again::
 
     python mortality.py OUT                     # everything
     python mortality.py OUT --splits 42         # one split
@@ -9,24 +10,36 @@ Hours on two cores; stopped at any moment it goes on from its folder, and PyPOTS
 
 No severity score and no outcome is an input: the cohort's labels hold them. Rows go to
 docs/benchmarks/sparse-ehr-mortality.csv (one a model, split and deletion), -comparison.csv and -sweep.csv (means over
-the splits, with 95 % intervals of resampled subjects).
+the splits, with 95 % intervals of resampled subjects) and -ablations.csv.
 """
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auscult.core.data import load_cohort
+import pyarrow.parquet
+
+from auscult.core.data import Cohort, load_cohort
 from auscult.core.intervals import Interval
 from auscult.core.runs import RunStore
-from auscult.sparse_ehr.comparison import compare_models, compare_outcomes, stored_outcomes, to_row, write_rows
-from auscult.sparse_ehr.sweep import ablate, sweep_missingness, to_sweep
-from auscult.sparse_ehr.trials import SEEDS
+from auscult.sparse_ehr.comparison import (
+    compare_models,
+    compare_outcomes,
+    replicate_means,
+    stored_outcomes,
+    to_interval,
+    to_row,
+    write_rows,
+)
+from auscult.sparse_ehr.sweep import ABLATIONS, ablate, sweep_missingness, to_sweep
+from auscult.sparse_ehr.trials import SEEDS, Outcome, open_store, to_outcomes
 
 ROOT = Path(__file__).parents[3]
 DATA = f"challenge2012:{ROOT / 'shared-core/tests/data/physionet2012'}"
 ROWS = ROOT / "docs/benchmarks"
+PREDICTIONS = ROWS / "sparse-ehr-predictions.parquet"
 
 
 def main() -> None:
@@ -36,8 +49,9 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=5, help="networks that PRISM averages (5)")
     parser.add_argument("--report", action="store_true", help="fit nothing, write what the folder has")
     chosen = parser.parse_args()
+    cohort = load_cohort(DATA)
+    recall(cohort, chosen.out)
     if not chosen.report:
-        cohort = load_cohort(DATA)
         options = {"prism": {"n_members": chosen.members}}
         for seed in chosen.splits:
             compare_models(cohort, chosen.out, splits=[seed], options=options, n_boot=10)
@@ -47,8 +61,20 @@ def main() -> None:
         report(store)
 
 
+def recall(cohort: Cohort, folder: Path) -> None:
+    """Put the records that are kept beside the rows into a folder that lacks them."""
+    if PREDICTIONS.exists():
+        with open_store(cohort, folder, "mortality") as store:
+            for row in pyarrow.parquet.read_table(PREDICTIONS).to_pylist():
+                key = row.pop("record_key")
+                if key not in store:
+                    # Fields that hold mappings are JSON text in an export.
+                    store.put(key, row | {name: json.loads(row[name]) for name in ("options", "tests")})
+
+
 def report(store: RunStore) -> None:
     """Write and print what a folder has."""
+    store.export_parquet(PREDICTIONS)
     outcomes = stored_outcomes(store)
     rows = [
         {**to_row(o), "deleted": o.deletion, "deleted in test": o.test_deletion}
@@ -77,8 +103,29 @@ def report(store: RunStore) -> None:
         for (one, other, where, share), interval in swept.excess.items()
     ]
     write_rows(ROWS / "sparse-ehr-sweep.csv", points)
-    for table in (shown, points):
+    ablated = ablations(store)
+    write_rows(ROWS / "sparse-ehr-ablations.csv", ablated)
+    for table in (shown, points, ablated):
         print_rows(table)
+
+
+def ablations(store: RunStore) -> list[dict[str, Any]]:
+    """Return a row a network: what it reached, and by how much it differs from the whole one on the same stays."""
+    found: dict[str, dict[int, Outcome]] = {}
+    for record in store.values():
+        if record["purpose"] == "ablation":
+            name = next(name for name, switches in ABLATIONS.items() if switches == record["options"]["switches"])
+            (outcome,) = to_outcomes(record)
+            found.setdefault(name, {})[outcome.split] = outcome
+    rows = []
+    for name, outcomes in found.items():
+        value, drawn = replicate_means([outcomes, found["PRISM"]], ["auroc", "auprc"], n_boot=1000, seed=0)
+        row: dict[str, Any] = {"model": name, "splits": len(outcomes)}
+        for i, measure in enumerate(("auroc", "auprc")):
+            difference = to_interval(value[0, i] - value[1, i], drawn[:, 0, i] - drawn[:, 1, i])
+            row |= {measure: float(value[0, i])} | flat({f"{measure} less the whole": difference})
+        rows.append(row)
+    return rows
 
 
 def flat(measures: Mapping[str, Interval]) -> dict[str, float]:

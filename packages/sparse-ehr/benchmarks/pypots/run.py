@@ -43,10 +43,16 @@ def main() -> None:
     chosen = parser.parse_args()
     cohort = load_cohort(chosen.data)
     label = label_of(cohort, chosen.task)
+    with open_store(cohort, chosen.folder, chosen.task) as store:
+        known = set(store)
     for split in chosen.splits:
         for deletion in chosen.deletions:
             place = chosen.folder / "pypots" / f"{split}-{deletion:g}"
-            wanted = [model for model in chosen.models if not (place / f"{model}.npz").exists()]
+            wanted = [
+                model
+                for model in chosen.models
+                if job_key(model, split, deletion) not in known and not (place / f"{model}.npz").exists()
+            ]
             if wanted and not chosen.only_store:
                 export(cohort, label, split, deletion, place / "arrays.npz")
             for model in wanted if not chosen.only_store else []:
@@ -94,7 +100,7 @@ def records(cohort: Cohort, label: np.ndarray, chosen: argparse.Namespace) -> It
         found = np.load(done)
         test = parts_of(grid, label, int(split))["test"]
         shares = {"p_test": float(deletion)} | {f"p_test_{share:g}": share for share in SHARES[1:]}
-        yield record_key("pypots", done.stem, int(split), float(deletion)), {
+        yield job_key(done.stem, int(split), float(deletion)), {
             "split": int(split), "deletion": float(deletion), "purpose": "comparison",
             "seconds": float(found["seconds"]),
             "options": {"pypots": str(found["version"]), "torch": str(found["torch"]), "fit": str(found["options"])},
@@ -105,6 +111,11 @@ def records(cohort: Cohort, label: np.ndarray, chosen: argparse.Namespace) -> It
                 if name in found.files
             ],
         }  # fmt: skip
+
+
+def job_key(model: str, split: int, deletion: float) -> str:
+    """Return what the record of a job is stored under."""
+    return record_key("pypots", model, split, deletion)
 
 
 def to_grid(cohort: Cohort, label: np.ndarray) -> tuple[Cohort, np.ndarray]:
