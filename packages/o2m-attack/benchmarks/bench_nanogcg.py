@@ -20,10 +20,10 @@ from auscult.o2m_attack import GCG, AttackConfig, Record, Templates
 from auscult.o2m_attack.targets.tiny import tiny_llava
 
 HERE = Path(__file__).parent
-WIDTH, TOPK, LENGTH, STEPS = 64, 64, 10, 15
+WIDTH, TOPK, LENGTH = 64, 64, 10
 SIZES = {
-    "width 64, 2 layers, 400 tokens": {"vocabulary": 400, "hidden": 64, "layers": 2},
-    "width 256, 4 layers, 400 tokens": {"vocabulary": 400, "hidden": 256, "layers": 4, "heads": 4},
+    "width 64, 2 layers, 400 tokens": (15, {"vocabulary": 400, "hidden": 64, "layers": 2}),
+    "width 256, 4 layers, 400 tokens": (6, {"vocabulary": 400, "hidden": 256, "layers": 4, "heads": 4}),
 }
 
 
@@ -80,8 +80,8 @@ def main() -> None:
     if not python:
         print(f"NANOGCG_PYTHON is not set: an environment with {HERE / 'nanogcg/requirements.txt'} is needed")
         return
-    steps, seeds = (3, [0, 1]) if quick else (STEPS, list(range(10)))
-    for name, sizes in list(SIZES.items())[: 1 if quick else None]:
+    seeds = [0, 1] if quick else list(range(10))
+    for name, (steps, sizes) in list(SIZES.items())[: 1 if quick else None]:
         llava = tiny_llava(**sizes, templates=Templates(question="{prompt}"))
         record = Record(
             "1", np.zeros((2, 2, 3), np.uint8), "CT and Chest", "MRI and Brain", "Which colour has the marker?",
