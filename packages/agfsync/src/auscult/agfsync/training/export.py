@@ -13,12 +13,11 @@ def save_adapter(unet: Any, folder: Path) -> Path:
     from diffusers import StableDiffusionPipeline
     from peft import get_peft_model_state_dict
 
-    metadata = unet.peft_config["default"].to_dict()
-    # The order of a set differs between processes; equal adapters are to be equal files.
-    metadata = {name: sorted(value) if isinstance(value, set) else value for name, value in metadata.items()}
     # In peft's own names: diffusers' older ones know attention only, and a mixture of both loads in part.
     StableDiffusionPipeline.save_lora_weights(
-        folder, unet_lora_layers=get_peft_model_state_dict(unet), unet_lora_adapter_metadata=metadata
+        folder,
+        unet_lora_layers=get_peft_model_state_dict(unet),
+        unet_lora_adapter_metadata=unet.peft_config["default"].to_dict(),
     )
     return folder / ADAPTER_FILE
 
