@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from rows import load, store, to_rows
+from rows import store, to_rows
 
 from auscult.agfsync.config import ScoreConfig
 from auscult.agfsync.scoring.model_judge import BLIP2_PROMPT, Blip2Judge
 from auscult.agfsync.testing import save_tiny_blip2
+from auscult.core.testing.benchmark import load
 
 QUESTIONS = [f"Is there a red circle number {i}?" for i in range(10)]
 

@@ -92,9 +92,8 @@ def rows_of(name: str, found: Sequence[dict[str, float]]) -> list[dict[str, str]
         f"{len(found)} seeds; p20 to p80 over seeds"
     )
     per_seed = {"tuned minus base": [float(np.mean(list(one.values()))) for one in found]}
-    return to_rows(
-        "shapes world: gain in VQA accuracy on held-out captions", f"points, {name}", "points", per_seed, note=note
-    )
+    title = "shapes world: gain in VQA accuracy on held-out captions"
+    return to_rows(title, f"points, {name}", "points", per_seed, baseline=False, note=note)
 
 
 def main() -> None:

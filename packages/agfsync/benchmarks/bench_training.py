@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rows import load, store, to_rows
+from rows import store, to_rows
 from setups import Setup, clean_up, make_trainer, naive, ours
 
 from auscult.agfsync.shapes import models
+from auscult.core.testing.benchmark import load
 
 ACTIVATIONS_BATCH = 32
 

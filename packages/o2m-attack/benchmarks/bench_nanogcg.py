@@ -107,10 +107,10 @@ def main() -> None:
         load = f"load {os.getloadavg()[0]:.1f} of {os.cpu_count()}"
         note = f"seeds 0 to {seeds[-1]}, {torch.get_num_threads()} threads, {load}"
         providers = {"nanogcg": theirs, "o2m-attack": ours, "o2m-attack, its defaults": default}
-        libraries = {"nanogcg": theirs["versions"]}
+        versions = {"nanogcg": theirs["versions"]}
         for metric, unit, key in (("time", "s", "seconds"), ("best loss", "nats a token", "losses")):
             values = {provider: found[key] for provider, found in providers.items()}
-            rows = to_rows(what, metric, unit, values, note=note, libraries=libraries)
+            rows = to_rows(what, metric, unit, values, note=note, versions=versions)
             if not quick:
                 store(rows)
 

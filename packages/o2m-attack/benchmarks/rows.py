@@ -1,113 +1,19 @@
 """Rows of docs/benchmarks/o2m-attack.csv: providers measured by turns in one process, ours against a baseline."""
 
-import csv
-import datetime
-import os
-import platform
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from auscult.core.files import replace_atomically
+from auscult.core.testing import benchmark
 
-ROWS = Path(__file__).parents[3] / "docs/benchmarks/o2m-attack.csv"
-_KEY = ("benchmark", "provider", "metric")
-_LIBRARIES = ("o2m-attack", "auscult-core", "torch", "transformers", "numpy")
-
-
-def measure(
-    benchmark: str, providers: Mapping[str, Callable[[], Any]], *, repeats: int = 9, seconds: float = 120.0
-) -> list[dict[str, Any]]:
-    """Return a row of the time of each provider; the first is the baseline of the others.
-
-    Parameters
-    ----------
-    benchmark
-        What it is, sizes included.
-    providers
-        Name -> what to measure. They take turns, so that a busy moment falls on all of them, after one unmeasured turn.
-    repeats, seconds
-        As many turns, fewer where they would take longer, but at least 3.
-    """
-    load = os.getloadavg()[0]
-    times: dict[str, list[float]] = {name: [] for name in providers}
-    for run in providers.values():
-        run()
-    begin = time.perf_counter()
-    done = 0
-    while done < 3 or (done < repeats and (time.perf_counter() - begin) * (done + 1) / done < seconds):
-        for name, run in providers.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-        done += 1
-    note = f"{done} repeats, {torch.get_num_threads()} threads, load {load:.1f} of {os.cpu_count()} before"
-    return to_rows(benchmark, "time", "s", times, note=note)
+to_rows = partial(benchmark.to_rows, libraries=("o2m-attack", "auscult-core", "torch", "transformers", "numpy"))
+store = partial(benchmark.store, path=Path(__file__).parents[3] / "docs/benchmarks/o2m-attack.csv")
 
 
-def to_rows(
-    benchmark: str,
-    metric: str,
-    unit: str,
-    values: Mapping[str, Sequence[float]],
-    *,
-    note: str = "",
-    libraries: Mapping[str, str] | None = None,
-) -> list[dict[str, Any]]:
-    """Return a row a provider, the first being the baseline, and print them.
-
-    Parameters
-    ----------
-    libraries
-        Versions of a provider that runs in an environment of its own, as text.
-    """
-    baseline = next(iter(values))
-    rows = []
-    for provider, found in values.items():
-        low, middle, high = (float(value) for value in np.percentile(found, [20, 50, 80]))
-        ratio = middle / float(np.median(values[baseline]))
-        ours = ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in _LIBRARIES)])
-        today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-        rows.append({
-            "benchmark": benchmark, "provider": provider, "metric": metric, "p20": low, "p50": middle, "p80": high,
-            "unit": unit, "baseline": baseline, "ratio": ratio, "versions": (libraries or {}).get(provider, ours),
-            "machine": machine(), "date": today, "note": note,
-        })  # fmt: skip
-        print(f"{benchmark}: {provider} {metric} {middle:.4g} {unit}, {ratio:.3g} x {baseline}; {note}", flush=True)
-    return rows
-
-
-def store(rows: Iterable[Mapping[str, Any]], path: Path = ROWS) -> None:
-    """Replace the rows of the same benchmark, provider and metric in the file, and add the others."""
-    stored: dict[tuple[str, ...], Mapping[str, Any]] = {}
-    if path.exists():
-        with path.open(encoding="utf-8", newline="") as file:
-            stored = {tuple(row[name] for name in _KEY): row for row in csv.DictReader(file)}
-    for row in rows:
-        texts = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in row.items()}
-        stored[tuple(texts[name] for name in _KEY)] = texts
-
-    def write(partial: Path) -> None:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            names = list(next(iter(stored.values())))
-            writer = csv.DictWriter(file, names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(stored[key] for key in sorted(stored))
-
-    replace_atomically(path, write)
-
-
-def machine() -> str:
-    """Return processor or accelerator, cores, memory and system."""
-    model = platform.processor() or platform.machine()
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}"
+def measure(name: str, providers: Mapping[str, Callable[[], Any]], *, repeats: int = 9) -> list[dict[str, str]]:
+    """Return a row of the time of each provider; the first is the baseline of the others."""
+    found = benchmark.alternate(providers, repeats=repeats, seconds=120.0)
+    return to_rows(name, "time", "s", found.wall, note=f"{found.note}, {torch.get_num_threads()} threads")
