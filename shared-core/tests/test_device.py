@@ -302,3 +302,18 @@ def test_a_system_that_does_not_tell_its_memory(monkeypatch):
 def test_importing_the_module_loads_neither_numpy_nor_torch():
     program = "import sys, auscult.core.device; sys.exit(bool({'numpy', 'pandas', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.torch
+def test_one_thread_gives_the_caller_s_threads_back_after_an_error_too():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with device.one_thread():
+            assert torch.get_num_threads() == 1
+        with pytest.raises(ZeroDivisionError), device.one_thread():
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

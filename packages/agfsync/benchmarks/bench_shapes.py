@@ -18,7 +18,7 @@ from rows import store, to_rows
 
 from auscult.agfsync.comparing import captions_of, draw_and_score
 from auscult.agfsync.config import PairsConfig, RunConfig
-from auscult.agfsync.demo import DEMO, one_thread
+from auscult.agfsync.demo import DEMO
 from auscult.agfsync.evaluation import compare
 from auscult.agfsync.jobs import quiet
 from auscult.agfsync.pairs import select_pairs, write_pairs
@@ -26,6 +26,7 @@ from auscult.agfsync.pipeline import run
 from auscult.agfsync.scoring.scoring import Scorers
 from auscult.agfsync.stages import read_rows
 from auscult.agfsync.training.job import train
+from auscult.core.device import one_thread
 from auscult.core.files import replace_atomically
 from auscult.core.intervals import bootstrap
 

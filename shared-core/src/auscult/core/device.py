@@ -1,6 +1,6 @@
 """What a job runs on: device, dtype, random streams; and the doctor, which says what an installation has.
 
-torch is imported only by :func:`choose_device` and :func:`choose_dtype`, and only where the answer needs it;
+torch is imported only by :func:`choose_device`, :func:`choose_dtype` and :func:`one_thread`, where the answer needs it;
 the doctor looks at it from a second process, so that a broken build is a finding and not a crash.
 """
 
@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,22 @@ def choose_dtype(device: str, name: str = "auto") -> str:
             raise InputError(f"the device {device!r} has no bfloat16: use auto, float32 or float16")
         return "bfloat16" if native else "float32"
     return "float32" if name == "auto" else name
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread, and put back what was set.
+
+    The matrices of a model of some thousand parameters are done before a second thread has woken, and where cores are
+    shared the threads wait for each other: training then takes several times as long.
+    """
+    torch = _import_torch("one thread")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def derive_seed(seed: int, *stream: object) -> int:

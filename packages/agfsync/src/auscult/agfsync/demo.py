@@ -1,7 +1,5 @@
 """The demonstration: the whole method on the shapes world, with the models that come along, offline."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from auscult.agfsync.config import (
 )
 from auscult.agfsync.jobs import quiet
 from auscult.agfsync.pipeline import run
+from auscult.core.device import one_thread
 
 DEMO = RunConfig(
     seed=0,
@@ -50,16 +49,3 @@ def run_demo(out: Path, config: RunConfig = DEMO) -> dict[str, Any]:
     with one_thread():
         result = run(config, out)["evaluate"]
     return {**result, "report": str(out / "evaluate" / "report.html")}
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread: with models this small, further ones mostly wait for each other."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

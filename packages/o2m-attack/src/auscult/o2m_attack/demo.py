@@ -81,7 +81,8 @@ def run_demo(
     InputError
         The folder holds another run.
     """
-    from auscult.o2m_attack.victim import demo_target, one_thread
+    from auscult.core.device import one_thread
+    from auscult.o2m_attack.victim import demo_target
 
     with one_thread():
         folder = Path(out) / "run"

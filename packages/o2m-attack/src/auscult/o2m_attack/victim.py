@@ -7,7 +7,6 @@ the whole conversation, half of it with a false claim, and every reply begins wi
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from auscult.core.device import one_thread
 from auscult.core.progress import progress
 from auscult.o2m_attack.conditions import Request
 from auscult.o2m_attack.drawings import DRAWN, SIZE, draw
@@ -50,21 +50,6 @@ def demo_target(seed: int = 0) -> LlavaTarget:
                 for _ in lesson(steps):
                     advance(1)
     return pupil.target(seed)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread, and put back what was set.
-
-    The matrices of a model this narrow are done before a second thread has woken, and where cores are shared the
-    threads wait for each other: training then takes several times as long.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Case(NamedTuple):

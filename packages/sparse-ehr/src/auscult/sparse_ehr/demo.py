@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from auscult.core.data.bins import Binning
 from auscult.core.data.cohort import Cohort
 from auscult.core.data.open import load_cohort
+from auscult.core.device import one_thread
 from auscult.core.report import Report
 from auscult.core.risk import compare, evaluate
 from auscult.sparse_ehr.estimator import PrismClassifier
@@ -57,8 +58,9 @@ def run_demo(out: Path) -> dict[str, Any]:
     """
     cohort = at_risk(load_cohort("tjh"), DAYS)
     label = cohort.labels["mortality"].astype(np.int64)
-    risks = out_of_fold(cohort, label)
-    model = PrismClassifier(**OPTIONS, random_state=SEED).fit(cohort, label)
+    with one_thread():
+        risks = out_of_fold(cohort, label)
+        model = PrismClassifier(**OPTIONS, random_state=SEED).fit(cohort, label)
     model.save(out / "model")
     measured = {name: _measure(label, risk, cohort) for name, risk in risks.items()}
     _write_page(out / "report.html", cohort, label, risks, measured, model)
