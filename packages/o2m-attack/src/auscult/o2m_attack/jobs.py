@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from auscult.core.config import load_config
 from auscult.core.errors import InputError
+from auscult.core.runs import RunStore
 from auscult.o2m_attack.conditions import CONDITIONS, Templates
 from auscult.o2m_attack.config import AttackConfig, parse_fraction
 from auscult.o2m_attack.record import Record
@@ -117,6 +118,7 @@ def relevance_folder(
 
     if text_encoder is None and image_encoder is None:
         raise InputError("there is no encoder: give --text-encoder, --image-encoder or both")
+    RunStore.read(folder).close()  # says what is wrong before anything large is loaded
     records = read_records(source, limit=None, mismatch="stored", seed=0)
     encoders: dict[str, Any] = {}
     for name, kind, place in (
