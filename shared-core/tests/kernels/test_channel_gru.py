@@ -272,3 +272,17 @@ def test_kernel_on_cuda(dtype):
     assert_close(found[0], expected[0])
     for one, other in zip(found[1], expected[1], strict=True):
         assert_close_to_scale(one, other, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_large_batches_by_torch_s_own_gru_are_the_same(monkeypatch, dtype):
+    arguments = make(dtype=dtype)
+    weight = torch.ones(7, 6, 4, 5, dtype=dtype)
+    both = []
+    for large in (2**27, 0):
+        monkeypatch.setattr(op, "_LARGE", large)
+        both.append(differentiate(lambda *a: channel_gru(*a, widths=(2, 1, 1, 3)), arguments, weight))
+    assert both[0][0].dtype == both[1][0].dtype == dtype
+    assert_close(both[0][0], both[1][0], dtype=dtype)
+    for one, other in zip(both[0][1], both[1][1], strict=True):
+        assert_close_to_scale(one, other, dtype)

@@ -10,6 +10,9 @@ from auscult.core.errors import InputError
 from auscult.core.kernels.channel_gru import blocked
 from auscult.core.kernels.dispatch import choose_implementation
 
+# Values from which on what all channels keep for the gradient at once no longer pays: torch's own GRU was faster.
+_LARGE = 2**27
+
 
 def channel_gru(
     inputs: Tensor,
@@ -84,11 +87,25 @@ def channel_gru(
         inputs = inputs.masked_fill(~by_column, 0.0)
     tensors = (inputs, weight_ih, weight_hh, bias_ih, bias_hh)
     chosen = choose_implementation("channel_gru", inputs.device.type, implementation)
+    if chosen == "torch" and steps_kept is None and batch * steps * channels * gates // 3 > _LARGE:
+        return _one_by_one(tensors, wide)
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     # Autocast would round the products inside to bfloat16.
     with torch.autocast(inputs.device.type, enabled=False):
         states: Tensor = forward_operator(*tensors, steps_kept, wide, chosen, save)[0]
     return states
+
+
+def _one_by_one(tensors: Sequence[Tensor], widths: Sequence[int]) -> Tensor:
+    """Return the states by torch's own GRU, channel after channel."""
+    inputs, weight_ih, *others = tensors
+    with torch.autocast(inputs.device.type, enabled=False):
+        start = _wide(inputs).new_zeros(1, len(inputs), others[0].shape[2])
+        states = []
+        for f, x in enumerate(_wide(inputs).split(list(widths), dim=2)):
+            weights = [_wide(weight_ih[f, :, : widths[f]]), *(_wide(other[f]) for other in others)]
+            states.append(torch.gru(x, start, weights, True, 1, 0.0, False, False, True)[0])
+        return torch.stack(states, dim=2).to(inputs.dtype)
 
 
 def _keep(
