@@ -102,8 +102,10 @@ def _one_by_one(tensors: Sequence[Tensor], widths: Sequence[int]) -> Tensor:
     with torch.autocast(inputs.device.type, enabled=False):
         start = _wide(inputs).new_zeros(1, len(inputs), others[0].shape[2])
         states = []
-        for f, x in enumerate(_wide(inputs).split(list(widths), dim=2)):
-            weights = [_wide(weight_ih[f, :, : widths[f]]), *(_wide(other[f]) for other in others)]
+        # Unbound at once: a gradient of one channel would otherwise be as large as that of all.
+        parameters = zip(*(_wide(tensor).unbind(0) for tensor in (weight_ih, *others)), strict=True)
+        for x, (first, *more) in zip(_wide(inputs).split(list(widths), dim=2), parameters, strict=True):
+            weights = [first[:, : x.shape[2]], *more]
             states.append(torch.gru(x, start, weights, True, 1, 0.0, False, False, True)[0])
         return torch.stack(states, dim=2).to(inputs.dtype)
 
