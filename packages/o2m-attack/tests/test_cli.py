@@ -5,6 +5,7 @@ import json
 import pytest
 
 from auscult.core import cli
+from auscult.core.runs import RunStore
 from auscult.o2m_attack.cli import app
 from auscult.o2m_attack.targets.tiny import tiny_llava
 
@@ -126,6 +127,7 @@ def _saved(folder):
 
 
 def test_what_the_other_commands_refuse(command, tmp_path):
+    RunStore.open(tmp_path / "run", config={}).close()
     for arguments, message in (
         (("judge", tmp_path), "holds no run"),
         (("transfer", tmp_path, "--model", "tiny"), "holds no run"),
@@ -135,7 +137,8 @@ def test_what_the_other_commands_refuse(command, tmp_path):
         (("judge", tmp_path, "--judge-endpoint", "http://127.0.0.1:9/v1"), "give --judge-model"),
         (("build", tmp_path / "none", "--out", tmp_path / "x"), "none"),
         (("relevance", tmp_path), "give --text-encoder, --image-encoder or both"),
-        (("relevance", tmp_path, "--text-encoder", tmp_path), "cannot be loaded"),
+        (("relevance", tmp_path, "--text-encoder", tmp_path), "holds no run"),
+        (("relevance", tmp_path / "run", "--text-encoder", tmp_path), "cannot be loaded"),
     ):
         code, _, err = command(*arguments)
         assert (code, err.count("\n")) == (2, 1), (arguments, err)
