@@ -317,3 +317,25 @@ def test_one_thread_gives_the_caller_s_threads_back_after_an_error_too():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.torch
+def test_a_process_leaves_its_group_before_it_ends(tmp_path):
+    """And one that is in none, or that has left, ends as always."""
+    pytest.importorskip("torch")
+    script = """
+import atexit, sys
+import torch.distributed as group
+from auscult.core.device import leave_group_at_exit
+
+atexit.register(lambda: print(group.is_initialized()))
+leave_group_at_exit()
+leave_group_at_exit()
+if sys.argv[1] != "never":
+    group.init_process_group("gloo", store=group.HashStore(), rank=0, world_size=1)
+if sys.argv[1] == "left":
+    group.destroy_process_group()
+"""
+    for when in ("joined", "left", "never"):
+        done = subprocess.run([sys.executable, "-c", script, when], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

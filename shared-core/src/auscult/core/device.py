@@ -1,9 +1,11 @@
 """What a job runs on: device, dtype, random streams; and the doctor, which says what an installation has.
 
-torch is imported only by :func:`choose_device`, :func:`choose_dtype` and :func:`one_thread`, where the answer needs it;
-the doctor looks at it from a second process, so that a broken build is a finding and not a crash.
+torch is imported only where the answer needs it; the doctor looks at it from a second process, so that a broken build
+is a finding and not a crash.
 """
 
+import atexit
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -121,6 +123,22 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@functools.cache
+def leave_group_at_exit() -> None:
+    """Have this process leave torch's process group, if it is in one, when it ends.
+
+    A trainer that joined a group on its caller's behalf calls this. Left to the interpreter's end, the threads of gloo
+    now and then abort a process whose work is done, and the launcher then stops the others.
+    """
+    distributed = _import_torch("leaving a process group").distributed
+
+    def leave() -> None:
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+    atexit.register(leave)
 
 
 def derive_seed(seed: int, *stream: object) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auscult.core.canonical import digest
-from auscult.core.device import choose_device, choose_dtype, derive_seed, generator
+from auscult.core.device import choose_device, choose_dtype, derive_seed, generator, leave_group_at_exit
 from auscult.core.errors import ConfigError, InputError
 from auscult.core.files import replace_atomically
 from auscult.core.progress import progress
@@ -111,6 +111,7 @@ def train(
 
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
     accelerator = Accelerator(device_placement=False, kwargs_handlers=handlers)
+    leave_group_at_exit()
     device = choose_device(config.device) if accelerator.num_processes == 1 else str(accelerator.device)
     model.to(device)
     parallel: nn.Module = accelerator.prepare_model(model, device_placement=False)

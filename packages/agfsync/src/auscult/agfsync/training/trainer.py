@@ -18,6 +18,7 @@ from auscult.agfsync.training.draws import Noised, noise_pairs
 from auscult.agfsync.training.export import load_adapter, save_adapter
 from auscult.agfsync.training.losses import DPOLossOutput, PairErrors, preference_loss
 from auscult.agfsync.training.reference import ReferenceErrors, adapters_off, weights_digest
+from auscult.core.device import leave_group_at_exit
 from auscult.core.errors import InputError
 from auscult.core.kernels.paired_error import paired_error
 
@@ -100,6 +101,7 @@ class DiffusionDPOTrainer(Trainer):
             model=denoiser, args=args, data_collator=stack, train_dataset=train_dataset, eval_dataset=eval_dataset,
             callbacks=callbacks, optimizers=optimizers,
         )  # fmt: skip
+        leave_group_at_exit()
         self.ref_model: Any = None
         if not self.has_adapter and not args.precompute_ref_log_probs:
             self.ref_model = copy.deepcopy(model) if ref_model is None else ref_model
