@@ -161,7 +161,8 @@ def install(
     pins = ["-c", CONSTRAINTS] if constrained else []
     wanted = f"[{','.join(extras)}]" if extras else ""
     paths = [path + wanted if name in packages else path for name, path in wheels.items()]
-    session.install(*pins, *paths, *requirements)
+    # Of torch and transformers a session imports little: modules are compiled as they are imported, as with uv.
+    session.install(*pins, *paths, *requirements, env={"PIP_NO_COMPILE": "1"})
 
 
 WHEELS: dict[str, str] = {}
