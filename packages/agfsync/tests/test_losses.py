@@ -202,6 +202,8 @@ def test_targets_of_each_kind_come_from_the_clean_latents(kind):
     if expected is None:
         expected = scheduler.get_velocity(clean, drawn.noise, drawn.timesteps)
     assert torch.equal(drawn.target, expected)
+    kept = scheduler.alphas_cumprod[drawn.timesteps].reshape(-1, 1, 1, 1)
+    torch.testing.assert_close(drawn.noisy, kept.sqrt() * clean + (1 - kept).sqrt() * drawn.noise)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,17 @@ def test_full_fine_tuning_exports_a_pipeline_and_an_interrupted_training_goes_on
         assert (value == again).all(), name
 
 
+def test_every_setting_of_the_training_arrives(tmp_path):
+    from auscult.agfsync.training.job import _arguments
+
+    changed = {"beta": 7.0, "loss_type": "ipo", "ref_draws": 3, "split_backward": True, "timestep_set": (249, 999),
+               "guard_window": 9, "learning_rate": 2e-6, "warmup_steps": 11, "save_steps": 13}  # fmt: skip
+    arguments = _arguments(replace(SMALL.train, **changed), tmp_path, "cpu", "float32", seed=5)
+    found = {name: getattr(arguments, name) for name in changed}
+    assert found == changed | {"timestep_set": [249, 999]}
+    assert (arguments.precompute_ref_log_probs, arguments.seed, arguments.max_steps) == (True, 5, SMALL.train.steps)
+
+
 def test_a_cache_of_another_model_or_resolution_is_refused(sd, rows, tmp_path):
     import torch
 

@@ -161,18 +161,30 @@ def test_another_reference_does_not_get_the_errors_of_the_first(sd, cache, tmp_p
     ("loss_type", "precompute"),
     [("sigmoid", True), ("sigmoid", False), ("hinge", False), ("ipo", True), ("agfsync_norm", False)],
 )
-def test_split_backward_takes_the_same_steps(sd, cache, tmp_path, loss_type, precompute):
+def test_split_backward_gives_the_same_gradients(sd, cache, tmp_path, loss_type, precompute):
     runs = []
     for split in (False, True):
         trainer = make(
             copy.deepcopy(sd.unet), cache, tmp_path / str(split), scheduler=sd.scheduler, loss_type=loss_type,
             beta=1.0 if loss_type == "agfsync_norm" else 50.0, split_backward=split, ref_draws=2, optim="sgd",
-            precompute_ref_log_probs=precompute, max_grad_norm=0.0,
+            precompute_ref_log_probs=precompute, max_grad_norm=0.0, learning_rate=0.1,
         )  # fmt: skip
-        trainer.train()
-        runs.append((trained(trainer), losses(trainer)))
-    assert runs[0][1] == pytest.approx(runs[1][1], rel=1e-5)
-    assert_equal_weights(runs[0][0], runs[1][0], rtol=1e-5, atol=1e-6)
+        batch = stack([cache[i] for i in range(4)])
+        trainer.create_optimizer()
+        trainer.current_gradient_accumulation_steps = 1
+        if precompute:
+            trainer.reference_errors = trainer._precompute()
+        gradients = []
+        for _ in range(2):  # at equality with the reference, and away from it
+            loss = trainer.training_step(trainer.model, batch)
+            gradients += [parameter.grad.clone() for parameter in trainer.unet.parameters() if parameter.requires_grad]
+            trainer.optimizer.step()
+            trainer.model.zero_grad()
+        runs.append((torch.cat([gradient.flatten() for gradient in gradients]), loss))
+    scale = runs[0][0].abs().max()
+    assert scale > 0
+    torch.testing.assert_close(runs[1][0] / scale, runs[0][0] / scale, rtol=0, atol=1e-5)
+    torch.testing.assert_close(runs[1][1], runs[0][1], rtol=1e-5, atol=0)
 
 
 def test_accumulated_small_batches_are_one_large_batch(sd, cache, tmp_path):
@@ -180,11 +192,14 @@ def test_accumulated_small_batches_are_one_large_batch(sd, cache, tmp_path):
     for batch, parts in ((4, 1), (1, 4)):
         trainer = make(
             copy.deepcopy(sd.unet), cache, tmp_path / str(batch), scheduler=sd.scheduler, optim="sgd", max_steps=1,
-            per_device_train_batch_size=batch, gradient_accumulation_steps=parts, ref_draws=2,
+            per_device_train_batch_size=batch, gradient_accumulation_steps=parts, ref_draws=2, learning_rate=1.0,
+            max_grad_norm=0.0,
         )  # fmt: skip
+        start = trained(trainer)
         trainer.train()
-        runs.append(trained(trainer))
-    assert_equal_weights(runs[0], runs[1], rtol=1e-4, atol=1e-7)
+        runs.append({name: value - start[name] for name, value in trained(trainer).items()})  # the gradient
+    assert max(step.abs().max() for step in runs[0].values()) > 1e-2
+    assert_equal_weights(runs[0], runs[1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("adapter", [True, False])
@@ -234,6 +249,18 @@ def test_sdxl_conditions_and_a_step(sdxl, tmp_path, picture):
     assert trainer.beta == 5000
     trainer.train()
     assert losses(trainer)[0] == pytest.approx(0.693147, abs=1e-5)
+    noisy, t = torch.randn(4, 4, 8, 8), torch.tensor([5, 5, 700, 700])
+    added = {name: found[name] for name in ("text_embeds", "time_ids")}
+    trainer.save_model(str(tmp_path / "tuned"))
+    sdxl.register_modules(unet=copy.deepcopy(sdxl.unet))  # the fixture is shared
+    with torch.no_grad():
+        base = sdxl.unet(noisy, t, found["encoder_hidden_states"], added_cond_kwargs=added).sample
+        tuned = trainer.unet(noisy, t, found["encoder_hidden_states"], added_cond_kwargs=added).sample
+        sdxl.load_lora_weights(tmp_path / "tuned")
+        loaded = sdxl.unet(noisy, t, found["encoder_hidden_states"], added_cond_kwargs=added).sample
+    sdxl.unload_lora_weights()
+    assert not torch.equal(base, tuned)
+    assert torch.equal(loaded, tuned)
 
 
 def test_bright_over_dark_is_learned_and_holds_on_new_pairs(sd, tmp_path, picture):
@@ -247,13 +274,13 @@ def test_bright_over_dark_is_learned_and_holds_on_new_pairs(sd, tmp_path, pictur
     train = cache_pairs(pairs(range(0, 32, 2)), sd, tmp_path / "train", resolution=32)
     held_out = cache_pairs(pairs(range(1, 32, 2)), sd, tmp_path / "held-out", resolution=32)
     trainer = make(sd.unet, train, tmp_path, adapter=False, scheduler=sd.scheduler, eval_data=held_out, max_steps=50,
-                   per_device_train_batch_size=8, learning_rate=4e-3, beta=200.0, logging_steps=25,
+                   per_device_train_batch_size=8, learning_rate=5e-4, beta=200.0, logging_steps=25,
                    per_device_eval_batch_size=8)  # fmt: skip
     trainer.train()
     trainer.evaluate()
     found = trainer.state.log_history[-1]
     assert found["eval_rewards/accuracies"] > 0.9
-    assert found["eval_errors/chosen_excess"] < found["eval_errors/rejected_excess"]
+    assert found["eval_errors/chosen_excess"] < 0 < found["eval_errors/rejected_excess"]
 
 
 def test_the_evaluation_has_fixed_draws(sd, cache, tmp_path):
@@ -262,23 +289,43 @@ def test_the_evaluation_has_fixed_draws(sd, cache, tmp_path):
     assert trainer.evaluate()["eval_loss"] == trainer.evaluate()["eval_loss"]
 
 
-@pytest.mark.parametrize("action", ["warn", "stop"])
-def test_the_guard_sees_both_errors_rise(sd, cache, tmp_path, action):
-    trainer = make(sd.unet, cache, tmp_path, scheduler=sd.scheduler, guard_window=2, guard_action=action, max_steps=4)
-    trainer._excess.extend([(1e-3, 2e-3), (2e-3, 1e-3)])
+@pytest.mark.parametrize(("action", "split"), [("warn", False), ("stop", False), ("stop", True)])
+def test_the_guard_sees_both_errors_rise(sd, cache, tmp_path, action, split):
+    trainer = make(sd.unet, cache, tmp_path, adapter=False, scheduler=sd.scheduler, guard_window=2, guard_action=action,
+                   max_steps=6, learning_rate=0.1, split_backward=split)  # fmt: skip
     with pytest.warns(UserWarning, match="worse than the reference"):
-        trainer._guard()
-    assert trainer.control.should_training_stop is (action == "stop")
+        trainer.train()  # at a rate that ruins the model
+    assert (trainer.state.global_step < 6) is (action == "stop")
+    trainer._excess.clear()
     trainer._excess.extend([(-1e-3, 2e-3), (-2e-3, 1e-3)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trainer._guard()
 
 
+@pytest.mark.parametrize("adapter", [True, False])
+def test_half_precision_trains_from_ln_2_and_keeps_wide_weights(sd, cache, tmp_path, adapter):
+    trainer = make(sd.unet, cache, tmp_path, adapter=adapter, scheduler=sd.scheduler, bf16=True)
+    trainer.train()
+    assert losses(trainer)[0] == pytest.approx(0.693147, abs=1e-5)
+    assert all(value.dtype == torch.float32 for value in trained(trainer).values())
+
+
+def test_a_reference_in_half_precision_gets_its_own_type(sd, cache, tmp_path):
+    """The released code casts the reference's inputs to float16 whatever the reference is."""
+    for dtype in (torch.float64, torch.bfloat16):
+        trainer = make(sd.unet, cache, tmp_path, adapter=False, scheduler=sd.scheduler, max_steps=1)
+        trainer.ref_model.to(dtype)
+        trainer.train()
+        assert losses(trainer)[0] == pytest.approx(0.693147, abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"precompute_ref_log_probs": True}, "ref_draws"), ({"beta": -1.0}, "beta"), ({"loss_type": "dpo"}, "dpo"),
-     ({"guard_action": "shout"}, "shout"), ({"timestep_set": [-1]}, "timestep_set"),
+     ({"guard_action": "shout"}, "shout"), ({"sync_ref_model": True, "ref_model_mixup_alpha": 2.0}, "mixup"),
+     ({"sync_ref_model": True, "precompute_ref_log_probs": True, "ref_draws": 2}, "fixed reference"),
+     ({"timestep_set": [-1]}, "timestep_set"),
      ({"loss_type": "agfsync_norm", "batch_norm_compat": True, "split_backward": True}, "exclude")],
 )  # fmt: skip
 def test_settings_that_do_not_fit_are_refused(tmp_path, options, words):
@@ -303,6 +350,24 @@ def test_a_callback_of_trl_fits(sd, cache, tmp_path):
     trainer = make(sd.unet, cache, tmp_path, scheduler=sd.scheduler, callbacks=[RichProgressCallback()], max_steps=1)
     trainer.train()
     assert trainer.state.global_step == 1
+
+
+def test_the_reference_follows_by_trl_s_callback_also_after_a_resume(sd, cache, tmp_path):
+    options = {"scheduler": sd.scheduler, "adapter": False, "sync_ref_model": True, "ref_model_mixup_alpha": 0.5,
+               "ref_model_sync_steps": 2, "max_steps": 4, "save_steps": 3}  # fmt: skip
+    start = {name: value.clone() for name, value in sd.unet.named_parameters()}
+    once = make(copy.deepcopy(sd.unet), cache, tmp_path / "once", **options | {"max_steps": 2})
+    once.train()
+    for name, value in once.ref_model.named_parameters():
+        torch.testing.assert_close(value, 0.5 * start[name] + 0.5 * trained(once)[name])
+    whole = make(copy.deepcopy(sd.unet), cache, tmp_path / "whole", **options)
+    whole.train()
+    resumed = make(copy.deepcopy(sd.unet), cache, tmp_path / "whole", **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    assert_equal_weights(trained(whole), trained(resumed))
+    assert weights_digest(whole.ref_model) == weights_digest(resumed.ref_model)
+    with pytest.raises(InputError, match="sync_ref_model"):
+        make(sd.unet, cache, tmp_path, scheduler=sd.scheduler, sync_ref_model=True)
 
 
 def test_what_the_data_lacks_is_named(sd, tmp_path):

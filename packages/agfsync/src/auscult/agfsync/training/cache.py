@@ -50,7 +50,9 @@ class PairCache(Dataset[dict[str, Tensor]]):
                 f"the cache in {self.folder} is of another model, resolution or set of pairs: delete the folder, and "
                 "it will be made again"
             )
-        self._arrays = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in self.manifest["arrays"]}
+        self._arrays = {
+            name: np.asarray(np.load(self.folder / f"{name}.npy", mmap_mode="r")) for name in self.manifest["arrays"]
+        }
 
     def __len__(self) -> int:
         return int(self.manifest["pairs"])

@@ -25,6 +25,9 @@ class DiffusionDPOConfig(TrainingArguments):
         With ``agfsync_norm``: norms over the whole batch, as in AGFSync's released code.
     precompute_ref_log_probs
         Compute the reference's errors once, before training, instead of in every step; needs ``ref_draws``.
+    sync_ref_model, ref_model_mixup_alpha, ref_model_sync_steps
+        With full fine-tuning, let the reference follow the policy by TRL's callback: every so many steps it becomes
+        alpha times the policy and 1 - alpha times itself.
     ref_draws
         Different draws of timestep and noise that a pair is trained with; 0 draws anew in every step.
     split_backward
@@ -58,6 +61,9 @@ class DiffusionDPOConfig(TrainingArguments):
     precompute_ref_log_probs: bool = field(
         default=False, metadata={"help": "Compute the reference's errors once, before training."}
     )
+    sync_ref_model: bool = field(default=False, metadata={"help": "Let a reference that is a copy follow the policy."})
+    ref_model_mixup_alpha: float = field(default=0.6, metadata={"help": "Weight of the policy when it does."})
+    ref_model_sync_steps: int = field(default=512, metadata={"help": "Steps between two times that it does."})
     ref_draws: int = field(
         default=0, metadata={"help": "Draws of timestep and noise a pair is trained with; 0: anew in every step."}
     )
@@ -84,6 +90,13 @@ class DiffusionDPOConfig(TrainingArguments):
             raise InputError(f"ref_draws is {self.ref_draws} and guard_window {self.guard_window}: use 0 or more")
         if self.precompute_ref_log_probs and not self.ref_draws:
             raise InputError("precompute_ref_log_probs needs a number of draws to compute: set ref_draws, such as 8")
+        if self.sync_ref_model and self.precompute_ref_log_probs:
+            raise InputError("precomputed errors are of one fixed reference: leave out sync_ref_model or precomputing")
+        if not 0 <= self.ref_model_mixup_alpha <= 1 or self.ref_model_sync_steps < 1:
+            raise InputError(
+                f"ref_model_mixup_alpha is {self.ref_model_mixup_alpha} and ref_model_sync_steps "
+                f"{self.ref_model_sync_steps}: use 0 to 1, and 1 or more"
+            )
         if self.guard_action not in ("warn", "stop"):
             raise InputError(f"guard_action is {self.guard_action!r}: use warn or stop")
         if self.split_backward and self.batch_norm_compat:

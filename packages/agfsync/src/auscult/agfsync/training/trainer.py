@@ -108,6 +108,12 @@ class DiffusionDPOTrainer(Trainer):
             self.ref_model.requires_grad_(False).eval().to(args.device)
         elif ref_model is not None:
             self.ref_model = ref_model.requires_grad_(False).eval().to(args.device)
+        if args.sync_ref_model:
+            if self.ref_model is None:
+                raise InputError("with an adapter there is no copy of the reference to follow: leave sync_ref_model out")
+            from trl.trainer.callbacks import SyncRefModelCallback
+
+            self.add_callback(SyncRefModelCallback(self.ref_model, self.accelerator))
 
     @property
     def unet(self) -> Any:
@@ -200,21 +206,21 @@ class DiffusionDPOTrainer(Trainer):
     def _reference(self, batch: dict[str, Tensor], drawn: Noised) -> Tensor:
         """Return the reference's predictions for exactly what the policy saw."""
         unet = self.unet
-        with self.compute_loss_context_manager():
+        with self.accelerator.autocast():  # as accelerate runs the policy
             if self.has_adapter:
                 with adapters_off(unet):
                     result: Tensor = _Denoiser.predict(unet, drawn.noisy, drawn.timesteps, conditions_of(batch))
                 return result
             if self.ref_model is None:
                 raise InputError("there is no reference model to evaluate with: give ref_model, or do not precompute")
-            result = _Denoiser.predict(self.ref_model, drawn.noisy, drawn.timesteps, conditions_of(batch))
+            noisy = drawn.noisy.to(self.ref_model.dtype)  # it may be narrower than the policy
+            result = _Denoiser.predict(self.ref_model, noisy, drawn.timesteps, conditions_of(batch))
             return result
 
     @torch.no_grad()
     def _precompute(self) -> ReferenceErrors:
         """Compute, or read from the output folder, the reference's errors of every pair and draw."""
         path = Path(str(self.args.output_dir)) / "reference-errors.safetensors"
-        source = self.ref_model if self.ref_model is not None else self.unet
         data: Any = self.train_dataset
         key = {
             "reference": self._digest_of_base(),
@@ -233,11 +239,11 @@ class DiffusionDPOTrainer(Trainer):
             found = []
             for number in range(self.args.ref_draws):
                 drawn = self._draw(batch, [number] * len(batch["pair"]))
-                if self.has_adapter:
+                if self.has_adapter or self.ref_model is not None:
                     predicted = self._reference(batch, drawn)
                 else:
-                    with self.compute_loss_context_manager():
-                        predicted = _Denoiser.predict(source, drawn.noisy, drawn.timesteps, conditions_of(batch))
+                    with self.accelerator.autocast():
+                        predicted = _Denoiser.predict(self.unet, drawn.noisy, drawn.timesteps, conditions_of(batch))
                 error = (predicted.double() - drawn.target.double()).square().flatten(1).mean(1)
                 found.append(torch.stack(error.chunk(2), 1).cpu())
             rows.append(torch.stack(found, 1))
@@ -325,6 +331,8 @@ class DiffusionDPOTrainer(Trainer):
             save_adapter(self.unet, folder)
         else:
             self.unet.save_pretrained(folder / "unet")
+        if self.args.sync_ref_model:
+            self.ref_model.save_pretrained(folder / "reference")
         torch.save(self.args, folder / "training_args.bin")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -332,12 +340,9 @@ class DiffusionDPOTrainer(Trainer):
         if self.has_adapter:
             load_adapter(self.unet, folder)
             return
-        from safetensors.torch import load_file
-
-        path = folder / "unet" / "diffusion_pytorch_model.safetensors"
-        if not path.exists():
-            raise InputError(f"{folder} holds no UNet: give a checkpoint of a full fine-tuning")
-        self.unet.load_state_dict(load_file(path))
+        self.unet.load_state_dict(_weights_of(folder / "unet"))
+        if self.args.sync_ref_model:
+            self.ref_model.load_state_dict(_weights_of(folder / "reference"))
 
 
 class _Denoiser(nn.Module):
@@ -352,6 +357,10 @@ class _Denoiser(nn.Module):
     def forward(self, noisy: Tensor, timesteps: Tensor, conditions: dict[str, Tensor]) -> Tensor:
         return self.predict(self.unet, noisy, timesteps, conditions)
 
+    def train(self, mode: bool = True) -> "_Denoiser":
+        """Switch between training and evaluation; the trainer asks in every step, so not again where it is so."""
+        return self if self.training == self.unet.training == mode else super().train(mode)
+
     def gradient_checkpointing_enable(self, **_: Any) -> None:
         """Do what transformers asks for, in the words of diffusers."""
         self.unet.enable_gradient_checkpointing()
@@ -364,6 +373,15 @@ class _Denoiser(nn.Module):
         states = conditions["encoder_hidden_states"].to(noisy.dtype)
         result: Tensor = unet(noisy, timesteps, states, added_cond_kwargs=added, return_dict=False)[0]
         return result
+
+
+def _weights_of(folder: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    path = folder / "diffusion_pytorch_model.safetensors"
+    if not path.exists():
+        raise InputError(f"{folder.parent} holds no {folder.name}: give a checkpoint of a training of the same kind")
+    return load_file(path)
 
 
 def conditions_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
