@@ -100,6 +100,30 @@ def test_cached_is_uncached_in_bfloat16(record):
     torch.testing.assert_close(cached, whole, rtol=1e-2, atol=5e-2)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("window", [None, 24])
+def test_cached_is_uncached_whatever_a_layer_sees(llava, record, attention, window):
+    import transformers
+
+    text = llava.model.config.get_text_config()
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    language = transformers.MistralConfig(
+        **{name: getattr(text, name) for name in names}, num_key_value_heads=1, sliding_window=window
+    )
+    config = transformers.LlavaConfig(
+        vision_config=llava.model.config.vision_config, text_config=language, vision_feature_layer=-1,
+        image_token_index=llava.model.config.image_token_id, attn_implementation=attention,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.LlavaForConditionalGeneration(config)
+    target = type(llava)(model, llava.tokenizer, llava.image_processor, name="mistral")
+    objective, image = begin(target, record)
+    candidates = random_suffixes(target, 5, 8)
+    whole = torch.stack([objective.loss(image, ids) for ids in candidates])
+    torch.testing.assert_close(objective.candidate_losses(candidates), whole, rtol=1e-5, atol=1e-5)
+
+
 def test_a_new_image_makes_the_old_cache_stale(target, record):
     objective, image = begin(target, record)
     ids = objective.suffix_ids

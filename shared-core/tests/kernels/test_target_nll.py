@@ -38,6 +38,7 @@ def test_reference_against_a_loop():
 @pytest.mark.parametrize("band", [1, 40, 1 << 22])
 def test_bands_are_the_whole(monkeypatch, dtype, band):
     monkeypatch.setattr(banded, "_SCORES", band)
+    monkeypatch.setattr(banded, "_ROWS", 1)
     hidden, weight, target = make(9, 5, 33, 37, dtype)
     with poisoned_memory():
         found = target_nll(hidden, weight, target)
@@ -65,6 +66,7 @@ def test_large_scores_do_not_overflow():
 
 def test_gradients_by_differences(monkeypatch):
     monkeypatch.setattr(banded, "_SCORES", 14)
+    monkeypatch.setattr(banded, "_ROWS", 1)
     hidden, weight, target = make()
     check_gradients(lambda h, w: target_nll(h, w, target), hidden, weight)
 

@@ -1,6 +1,7 @@
 """The language model of a target, as the objective needs it: embeddings in, log-likelihoods out."""
 
 import inspect
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -39,6 +40,8 @@ class LanguageModel:
         # transformers called the argument past_key_values before 5.24, and warns of that name since.
         names = inspect.signature(decoder.forward).parameters
         self._cache_name = "cache" if "cache" in names else "past_key_values"
+        self._plain = _is_plainly_causal(decoder)
+        self._mask = lru_cache(maxsize=4)(self._make_mask)
 
     @property
     def device(self) -> torch.device:
@@ -75,6 +78,25 @@ class LanguageModel:
     def _forward(self, embeds: Tensor, cache: SharedCache | None, ledger: Ledger) -> Tensor:
         ledger.forward_tokens += embeds.shape[0] * embeds.shape[1]
         arguments: dict[str, Any] = {} if cache is None else {self._cache_name: cache}
+        if cache is not None and self._plain and cache.get_seq_length():
+            arguments["attention_mask"] = self._mask(embeds.shape[1], cache.get_seq_length())
         output = self._decoder(inputs_embeds=embeds.to(self.dtype), use_cache=False, **arguments)
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+    def _make_mask(self, new: int, old: int) -> Tensor:
+        """Return what is added to the attention [1, 1, new, old + new] of new positions behind old ones.
+
+        transformers makes a mask of booleans for every row of a batch, which each layer turns into numbers.
+        """
+        with torch.inference_mode(False):
+            mask = torch.full((new, old + new), -torch.inf, dtype=self.dtype, device=self.device)
+            return mask.triu(old + 1)[None, None]
+
+
+def _is_plainly_causal(decoder: nn.Module) -> bool:
+    """Return whether every layer of a decoder sees all positions before its own, in an attention that takes a mask."""
+    config: Any = decoder.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    plain = kinds == {"full_attention"} and not getattr(config, "sliding_window", None)
+    return plain and getattr(config, "_attn_implementation", None) in ("eager", "sdpa")
