@@ -94,6 +94,70 @@ def test_held_out_captions_share_no_triple_with_the_pairs(done):
     assert len({row["id"] for row in rows}) == 6
 
 
+def test_files_of_your_own_stand_for_any_stage(done, tmp_path):
+    from auscult.agfsync.own import use
+    from auscult.agfsync.stages import read_rows
+
+    folder, _ = done
+    own = tmp_path / "own"
+    own.mkdir()
+
+    def write(name, rows):
+        (own / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        return own / f"{name}.jsonl"
+
+    asked = [
+        {"id": row["id"], "prompt": row["prompt"], "questions": [{"question": q["question"]} for q in row["questions"]]}
+        for row in read_rows(folder, "questions")
+    ]
+    drawn = [
+        {"id": row["id"], "k": row["k"], "prompt": row["prompt"], "path": str(folder / "candidates" / row["path"])}
+        for row in read_rows(folder, "candidates")
+    ]
+    # Pictures and questions of others are scored as the run's own were.
+    root = tmp_path / "scored"
+    assert use("candidates", write("candidates", drawn), root) == {"rows": 24}
+    with pytest.raises(InputError, match="stage questions is not done"):
+        run(SMALL, root, stages=["score"])
+    assert use("questions", write("questions", asked), root) == {"rows": 6}
+    run(SMALL, root, stages=["score", "pairs"])
+    assert read_rows(root, "score") == read_rows(folder, "score")
+    # So are pictures with scores paired, without any question.
+    root = tmp_path / "paired"
+    use("candidates", own / "candidates.jsonl", root)
+    names = ("id", "k", "vqa", "clip", "aesthetic")
+    use("score", write("score", [{name: row[name] for name in names} for row in read_rows(folder, "score")]), root)
+    assert run(SMALL, root, stages=["score", "pairs"])["pairs"] == done[1]["pairs"]
+    # And a tuned model is evaluated.
+    root = tmp_path / "evaluated"
+    assert use("train", folder / "train" / "adapter", root) == {"export": "adapter"}
+    assert run(SMALL, root, stages=["train", "evaluate"])["evaluate"] == done[1]["evaluate"]
+    assert use("train", folder / "train" / "adapter", root) == {"export": "adapter"}
+    command = ["agfsync", "use", "score", own / "score.jsonl", "--out", tmp_path / "paired", "--json"]
+    assert json.loads(run_command(*command).stdout) == {"score": {"rows": 24}}
+
+
+@pytest.mark.parametrize(
+    ("stage", "text", "words"),
+    [("questions", "{", "line 1"), ("questions", '{"id": 1, "prompt": "p"}', "'questions'"),
+     ("questions", '{"id": 1, "prompt": "p", "questions": ["Is it?"]}', "no list of questions"),
+     ("questions", '{"id": 1, "prompt": "p", "questions": [{"question": "Is it?", "answer": "no"}]}', "'no'"),
+     ("questions", "", "no line"), ("candidates", '{"id": 1, "k": 0, "prompt": "p", "path": "x.png"}', "missing"),
+     ("score", '{"id": 1, "k": 0, "vqa": 1}', "does not have"), ("pairs", "", "--pairs"), ("train", "", "neither"),
+     ("prompts", "", "backend")],
+)  # fmt: skip
+def test_files_that_cannot_stand_for_a_stage_are_refused(done, tmp_path, stage, text, words):
+    from auscult.agfsync.own import use
+
+    path = tmp_path / "mine.jsonl"
+    path.write_text(text, "utf-8")
+    with pytest.raises(InputError, match=words):
+        use(stage, path, done[0] if stage == "score" else tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match="something else"):
+        use("train", done[0] / "train" / "adapter", done[0])
+
+
 def test_other_settings_in_the_same_folder_are_refused(done):
     folder, _ = done
     with pytest.raises(RunMismatchError, match="num_candidates: 4 -> 5"):

@@ -67,6 +67,23 @@ def train(
 
 
 @app.command()
+def use(
+    stage: Annotated[str, typer.Argument(help="questions, candidates, score or train.", metavar="STAGE")],
+    source: Annotated[Path, typer.Argument(help="JSON lines, or the folder of a tuned model.", metavar="FILE")],
+    out: Out = Path("run"),
+    as_json: Json = False,
+) -> None:
+    """Take a file of your own in place of what a stage would make."""
+    from auscult.agfsync.own import use as take
+
+    summary = take(stage, source, out)
+    if as_json:
+        cli.print_json({stage: summary})
+    else:
+        typer.echo(f"{stage}: " + ", ".join(f"{key} {value}" for key, value in summary.items()))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Where the run and its report go.")] = Path("agfsync-demo"),
     as_json: Json = False,

@@ -12,7 +12,7 @@ import numpy as np
 
 from auscult.agfsync.config import CandidatesConfig, RunConfig
 from auscult.agfsync.prompts import write_rows
-from auscult.agfsync.stages import STAGES, Stage, read_rows, read_stage
+from auscult.agfsync.stages import STAGES, Stage, is_adopted, read_rows, read_stage
 from auscult.core.canonical import plain
 from auscult.core.errors import InputError
 from auscult.core.runs import RunStore
@@ -40,7 +40,14 @@ def run(config: RunConfig, folder: str | Path, *, stages: Sequence[str] = STAGES
     unknown = [name for name in stages if name not in STAGES]
     if unknown:
         raise InputError(f"there is no stage {unknown[0]!r}: use {', '.join(STAGES)}")
-    return {name: _FUNCTIONS[name](config, Path(folder)) for name in STAGES if name in stages}
+    return {name: _do(name, config, Path(folder)) for name in STAGES if name in stages}
+
+
+def _do(name: str, config: RunConfig, root: Path) -> dict[str, Any]:
+    if is_adopted(root, name):
+        summary: dict[str, Any] = (read_stage(root, name) or {})["summary"]
+        return summary
+    return _FUNCTIONS[name](config, root)
 
 
 def run_prompts(config: RunConfig, root: Path) -> dict[str, Any]:
@@ -97,7 +104,11 @@ def run_score(config: RunConfig, root: Path) -> dict[str, Any]:
     stage = Stage("score", root, _without_place(config.score), _after(root, "candidates"))
     if (known := stage.summary()) is not None:
         return known
-    questions = {row["id"]: row["questions"] for row in read_rows(root, "questions")}
+    questions = {}
+    if config.score.vqa != "none":
+        questions = {row["id"]: row["questions"] for row in read_rows(root, "questions")}
+        if without := [row["id"] for row in candidates if row["id"] not in questions]:
+            raise InputError(f"the pictures of {without[0]!r} have no questions: use yours, or set score.vqa to none")
     with _store(stage, config) as store:
         rows = score_candidates(
             candidates, questions, Scorers.load(config.score), folder=root / "candidates", store=store,
@@ -123,7 +134,8 @@ def run_pairs(config: RunConfig, root: Path) -> dict[str, Any]:
     stage = Stage("pairs", root, [config.seed, config.pairs], _after(root, "score"))
     if read_stage(root, "train") is not None and (known := stage.summary()) is not None:
         return known
-    categories = {row["id"]: row["category"] for row in read_rows(root, "questions")}
+    asked = read_rows(root, "questions") if read_stage(root, "questions") is not None else []
+    categories = {row["id"]: row["category"] for row in asked}
     pairs = select_pairs(scores, candidates, config.pairs, seed=config.seed, categories=categories)
     if not pairs:
         raise InputError(

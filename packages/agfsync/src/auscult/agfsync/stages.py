@@ -1,7 +1,7 @@
 """What stages of a run share: their folders, and whether a stage is done with just these settings and inputs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,36 @@ class Stage:
         replace_atomically(self.folder / "stage.json", lambda partial: partial.write_text(text, encoding="utf-8"))
         result: dict[str, Any] = record["summary"]
         return result
+
+
+def adopt(
+    root: Path, name: str, source: str, content: str, summary: Mapping[str, Any], write: Callable[[Path], Any]
+) -> dict[str, Any]:
+    """Note that files of the user stand for a stage, and write them into its folder.
+
+    Raises
+    ------
+    InputError
+        The stage was done already, with something else.
+    """
+    known = read_stage(root, name)
+    if known is None:
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder)
+        known = {"digest": digest([name, "own", content]), "settings": {"own": source}, "summary": dict(summary)}
+        text = json.dumps(known, indent=1, ensure_ascii=False)
+        replace_atomically(folder / "stage.json", lambda partial: partial.write_text(text, encoding="utf-8"))
+    elif known["digest"] != digest([name, "own", content]):
+        raise InputError(f"the stage {name} in {root} was done with something else: choose another folder")
+    result: dict[str, Any] = known["summary"]
+    return result
+
+
+def is_adopted(root: Path, name: str) -> bool:
+    """Whether files of the user stand for a stage."""
+    known = read_stage(root, name)
+    return known is not None and isinstance(known["settings"], dict) and set(known["settings"]) == {"own"}
 
 
 def read_stage(root: Path, name: str) -> dict[str, Any] | None:
