@@ -39,6 +39,7 @@ from auscult.sparse_ehr.trials import SEEDS, Outcome, open_store, to_outcomes
 ROOT = Path(__file__).parents[3]
 DATA = f"challenge2012:{ROOT / 'shared-core/tests/data/physionet2012'}"
 ROWS = ROOT / "docs/benchmarks"
+ABLATED = 42
 PREDICTIONS = ROWS / "sparse-ehr-predictions.parquet"
 
 
@@ -55,8 +56,9 @@ def main() -> None:
         options = {"prism": {"n_members": chosen.members}}
         for seed in chosen.splits:
             compare_models(cohort, chosen.out, splits=[seed], options=options, n_boot=10)
-        sweep_missingness(cohort, chosen.out, splits=chosen.splits[:1], options=options, n_boot=10)
-        ablate(cohort, chosen.out, split=chosen.splits[0], options={"n_members": 1})
+        sweep_missingness(cohort, chosen.out, splits=chosen.splits, options=options, n_boot=10)
+        if ABLATED in chosen.splits:
+            ablate(cohort, chosen.out, split=ABLATED, options={"n_members": 1})
     with RunStore.read(chosen.out) as store:
         report(store)
 
