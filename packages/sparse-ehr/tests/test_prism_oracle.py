@@ -206,6 +206,39 @@ def test_equal_to_the_oracle(name, lengths):
         assert_close(model.prototypes.centres, torch.tensor(embedding), dtype=torch.float32)
 
 
+@pytest.mark.parametrize("config", [CONFIGS["released"], CONFIGS["corrected"]], ids=["released", "corrected"])
+def test_the_cheap_attention_is_the_tiled_one(config):
+    """2: values and gradients, to the last digits of float64."""
+    from auscult.sparse_ehr.nn.attention import CalibratedAttention
+
+    torch.manual_seed(0)
+    module, (batch, steps, features, channel) = CalibratedAttention(config).double(), (3, STEPS, FEATURES, 3)
+    states = torch.randn(batch, steps, features, channel, dtype=torch.float64)
+    tau = torch.rand(batch, steps, features, dtype=torch.float64)
+    never, rate = torch.rand(batch, steps, features) < 0.3, torch.rand(features, dtype=torch.float64)
+    valid = torch.ones(batch, steps, dtype=torch.bool)
+
+    def tiled(states):
+        tokens = steps * features
+        query, key, value = module.query(states[:, -1]), module.key(states), module.value(states)
+        attention = (query @ key.reshape(batch, tokens, channel).transpose(1, 2) / channel**0.5).softmax(2)
+        received = attention.mean(1).view(batch, steps, features)
+        sure = module.confidence(received, tau, never, rate, torch.full((batch, 1, 1), tokens))
+        if config.normalize_confidence:
+            sure = sure / sure.sum((1, 2), keepdim=True)
+        mu = module.mu()
+        calibrated = (mu * sure.view(batch, 1, tokens) + (1 - mu) * attention).repeat(1, steps, 1)
+        return states + (calibrated.transpose(1, 2) @ value.reshape(batch, tokens, channel)).view(states.shape)
+
+    results = []
+    for form in (tiled, lambda states: module(states, tau, never, rate, valid)[0]):
+        leaf = states.clone().requires_grad_()
+        out = form(leaf)
+        results.append([out, *torch.autograd.grad(out.square().sum(), [leaf, *module.parameters()])])
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_float32_is_close_to_float64():
     values, static, hours, length = make_patients()
     wide = make_model(CONFIGS["corrected"]).eval()

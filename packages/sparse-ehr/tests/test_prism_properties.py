@@ -72,6 +72,16 @@ def test_at_uniform_attention_what_was_measured_is_trusted_more_and_as_released_
     assert max(released) < make_confidence(RELEASED, even, 0, never=True, rate=0.005)
 
 
+def test_an_infinite_time_leaves_no_trace_in_gradients():
+    """11: where a variable was never observed the time is masked before the logarithm."""
+    learner = FeatureConfidence(SMALL)
+    attention = torch.full((1, 1, 5), 0.2, requires_grad=True)
+    never = torch.tensor([[[True, False, True, False, True]]])
+    learner(attention, torch.where(never, torch.inf, 1.0), never, torch.ones(5), torch.ones(1, 1, 1)).sum().backward()
+    assert attention.grad.isfinite().all()
+    assert learner.gamma.raw.grad.isfinite().all()
+
+
 def test_reliability_alone_does_not_depend_on_attention():
     config = replace(SMALL, confidence_from="missingness")
     now = [make_confidence(config, cells, 0) for cells in (1e-6, 1e-3)]
@@ -118,6 +128,15 @@ def test_without_calibrated_attention_and_prototypes_times_and_rates_do_not_matt
     assert not torch.equal(mixed(values, static, hours).logits, mixed(values, static, hours + 5).logits)
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_without_prototypes_they_do_not_enter_the_prediction(used):
+    values, static, hours = make_batch()
+    model, other = (make_model(replace(SMALL, prototypes=used)).eval() for _ in range(2))
+    with torch.no_grad():
+        other.prototypes.weight.mul_(-3)
+    assert torch.equal(model(values, static, hours).logits, other(values, static, hours).logits) is not used
+
+
 def test_with_hard_masking_a_fill_value_has_no_influence():
     """7: a variable that was never observed."""
     values, static, hours = make_batch()
@@ -127,6 +146,37 @@ def test_with_hard_masking_a_fill_value_has_no_influence():
     hard, soft = make_model(replace(SMALL, hard_mask=True)).eval(), make_model().eval()
     assert torch.equal(hard(values, static, hours).logits, hard(changed, static, hours).logits)
     assert not torch.equal(soft(values, static, hours).logits, soft(changed, static, hours).logits)
+
+
+def test_the_less_a_fill_value_is_trusted_the_less_it_weighs():
+    """7: without hard masking, at even attention, where it is paid; received, values are summed before they weigh."""
+    module = CalibratedAttention(replace(SMALL, attention_apply="paid")).double()
+    states = torch.randn(1, 4, 5, 3, dtype=torch.float64, requires_grad=True)
+    never = torch.zeros(1, 4, 5, dtype=torch.bool)
+    never[:, :3, 4] = True
+    weights = []
+    for beta in (0.3, 0.1, 0.03, 0.0):
+        with torch.no_grad():
+            module.query.weight.zero_()
+            module.query.bias.zero_()
+            module.value.weight.copy_(torch.eye(3))
+            module.confidence.beta.fill_(beta)
+        out, _, _ = module(states, torch.zeros(1, 4, 5), never, torch.ones(5), torch.ones(1, 4, dtype=torch.bool))
+        (slope,) = torch.autograd.grad(out[0, -1, 0, 0], states)
+        weights.append(slope[0, 0, 4, 0].item())
+    assert weights == sorted(weights, reverse=True)
+    assert len(set(weights)) == 4
+    assert weights[-1] == pytest.approx((1 - module.mu().item()) / 20)
+
+
+def test_negative_confidence_weighs_nothing_in_the_attention():
+    module, states = CalibratedAttention(SMALL), torch.randn(2, 4, 5, 3)
+    never = torch.rand(2, 4, 5, generator=torch.Generator().manual_seed(0)) < 0.5
+    found = []
+    for beta in (0.0, -0.5):
+        module.confidence.beta.data.fill_(beta)
+        found.append(module(states, torch.zeros(2, 4, 5), never, torch.ones(5), torch.ones(2, 4, dtype=torch.bool))[0])
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("config", [SMALL, RELEASED])
@@ -140,15 +190,26 @@ def test_permuting_patients_permutes_predictions(config):
         torch.testing.assert_close(part, expected[order], rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("update", ["ema", "fixed", "batch"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        replace(SMALL, prototype_update="fixed"),
+        replace(SMALL, prototype_update="batch"),
+        replace(RELEASED, graph_normalization="row"),
+        RELEASED,
+    ],
+    ids=["ema", "fixed", "batch", "released, rows", "released"],
+)
 @pytest.mark.parametrize("trained", [False, True])
-def test_a_patient_s_prediction_is_its_own(update, trained):
+def test_a_patient_s_prediction_is_its_own(config, trained):
     """8: alone or in a batch; as released it is not."""
     values, static, hours = make_batch()
-    model = make_model(replace(SMALL, prototype_update=update), seed=1)
+    model = make_model(config, seed=1)
     with torch.no_grad():
-        model.prototypes.weight.mul_(5)
-        model.eta.raw.fill_(3.0)
+        # So that the sigmoid of the graph is not saturated, and what comes from it counts.
+        model.prototypes.weight.mul_(0.02 if config.graph_normalization == "none" else 5)
+        model.eta.raw.fill_(3.0 if config.constrain else 0.9)
     if trained:
         model.train()(values, static, hours)
     model.eval()
@@ -157,7 +218,7 @@ def test_a_patient_s_prediction_is_its_own(update, trained):
     model.load_state_dict(state)
     alone = model(values[2:3], static[2:3], hours[2:3]).logits
     difference = (alone - together[2]).abs().max()
-    assert difference > 1e-4 if update == "batch" else difference < 1e-6
+    assert difference > 1e-4 if config.prototype_update == "batch" else difference < 1e-6
 
 
 def test_padding_of_a_stay_does_not_matter():
@@ -193,6 +254,8 @@ def test_permuting_variables_permutes_confidence_and_leaves_the_prediction():
     torch.testing.assert_close(found.logits, expected.logits)
     torch.testing.assert_close(found.confidence, expected.confidence[..., order])
     torch.testing.assert_close(found.attention, expected.attention[..., order])
+    torch.testing.assert_close(found.summary, expected.summary[..., order])
+    torch.testing.assert_close(found.similarity, expected.similarity)
 
 
 def test_predictions_repeat_and_survive_saving():
@@ -217,6 +280,8 @@ def edge_cases():
     yield "nothing observed", SMALL, (values, static, torch.full_like(hours, torch.inf)), None
     yield "one step", SMALL, (values[:, :1], static, hours[:, :1]), None
     yield "no step", SMALL, (values * torch.nan, static, hours * torch.nan), torch.zeros(6, dtype=torch.int64)
+    alone = PrismConfig((2, 1, 1), 0, channel=3, hidden=4, n_prototypes=3, dropout=0.0, state_dropout=0.0)
+    yield "nothing at all", alone, (values, static[:, :0], torch.full_like(hours, torch.inf)), None
     yield "constant", SMALL, (torch.zeros_like(values), torch.zeros_like(static), hours), None
     yield "one patient", SMALL, (values[:1], static[:1], hours[:1]), None
     yield "more prototypes than patients", replace(SMALL, n_prototypes=20), (values, static, hours), None

@@ -62,9 +62,10 @@ def assert_close_to_scale(found, expected, dtype):
     assert_close(found / scale, expected / scale, dtype=dtype)
 
 
-@pytest.mark.parametrize("path", ["reference", "torch"])
+@pytest.mark.parametrize("path", ["reference", "torch", "large"])
 @pytest.mark.parametrize("widths", [(1,), (1, 1, 1), MIXED])
-def test_equal_to_one_module_a_channel_gradients_included(path, widths):
+def test_equal_to_one_module_a_channel_gradients_included(path, widths, monkeypatch):
+    monkeypatch.setattr(op, "_LARGE", 0 if path == "large" else op._LARGE)
     arguments = make(batch=5, steps=9, widths=widths, dtype=torch.float64)
     weight = torch.randn(5, 9, len(widths), 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     modules = as_modules(arguments, widths)
@@ -118,6 +119,17 @@ def test_a_masked_step_keeps_the_state_and_is_not_looked_at(shape):
     assert not found[1][0][~by_column].any()
     before = torch.cat([torch.zeros_like(found[0][:, :1]), found[0][:, :-1]], dim=1)
     assert torch.equal(found[0][~by_channel], before[~by_channel])
+
+
+def test_a_mask_counts_in_large_batches_too(monkeypatch):
+    arguments = make(dtype=torch.float64)
+    mask = torch.rand(7, 6, generator=torch.Generator().manual_seed(2)) > 0.4
+    expected = channel_gru_reference(*arguments, mask[..., None].expand(7, 6, 4), (2, 1, 1, 3))
+    monkeypatch.setattr(op, "_LARGE", 0)
+    assert_close(channel_gru(*arguments, widths=(2, 1, 1, 3), mask=mask), expected)
+    length = torch.tensor([6, 1, 3, 2, 6, 5, 0])
+    states = channel_gru(*arguments, widths=(2, 1, 1, 3), length=length)
+    assert torch.equal(states[1, 0], states[1, 5])
 
 
 def test_the_last_step_holds_the_last_valid_state_of_a_shorter_row():
@@ -227,6 +239,24 @@ def test_parameters_that_do_not_fit_are_refused():
 INTERPRETED = pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") != "1", reason="TRITON_INTERPRET=1 runs the kernel on a CPU"
 )
+
+
+@INTERPRETED
+def test_the_kernel_equals_one_module_a_channel_gradients_included():
+    pytest.importorskip("triton")
+    widths = (2, 1, 3)
+    arguments = make(batch=5, steps=4, widths=widths)
+    weight = torch.randn(5, 4, 3, 5, generator=torch.Generator().manual_seed(1))
+    modules = as_modules(arguments, widths)
+    parts = arguments[0].split(list(widths), 2)
+    expected = torch.stack([module(x)[0] for module, x in zip(modules, parts, strict=True)], dim=2)
+    (expected * weight).sum().backward()
+    states, grads = differentiate(lambda *a: channel_gru(*a, widths=widths, implementation="triton"), arguments, weight)
+    assert_close(states, expected.detach())
+    for f, (module, width) in enumerate(zip(modules, widths, strict=True)):
+        assert_close(grads[1][f, :, :width], module.weight_ih_l0.grad)
+        for found, name in zip(grads[2:], ("weight_hh_l0", "bias_ih_l0", "bias_hh_l0"), strict=True):
+            assert_close(found[f], getattr(module, name).grad)
 
 
 @INTERPRETED

@@ -59,6 +59,16 @@ def test_far_from_the_origin_the_distance_does_not_cancel():
     assert (alone.diagonal() <= 20.01).all()
 
 
+def test_a_distance_that_rounding_makes_negative_counts_as_none():
+    """Two groups far apart: centring helps neither, and with the distance below 0 similarity has no bound."""
+    x, _, _, _, zeta = make(40, 1, 5, torch.float32)
+    x = torch.cat([x[:20] + 1000, x[20:] - 1000])
+    sure = torch.ones_like(x)
+    found = confident_similarity(x, sure, x, sure, zeta)
+    assert (found > 0).all()
+    assert (found <= 20.001).all()
+
+
 def test_symmetric_bounded_and_monotone():
     """Property 3 and 4 of the method."""
     x, c, y, d, zeta = make(40, 40)
@@ -66,10 +76,19 @@ def test_symmetric_bounded_and_monotone():
     assert_close(found, confident_similarity(y, d, x, c, zeta).T)
     assert (found > 0).all()
     assert (found <= 1 / zeta).all()
-    assert (confident_similarity(x, c + 0.01, y, d, zeta) > found).all()
-    apart = x + 0.01 * torch.sign(x[:, None] - y[None]).mean(1)
-    assert (confident_similarity(x[:1], c[:1], x[:1], c[:1], zeta) > 2.7).all()
-    assert torch.isfinite(confident_similarity(apart, c, y, d, zeta)).all()
+    for f in range(3):
+        more = 0.01 * torch.nn.functional.one_hot(torch.tensor(f), 3)
+        assert (confident_similarity(x, c + more, y, d, zeta) > found).all()
+        assert (confident_similarity(x, c, y, d + more, zeta) > found).all()
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0])
+def test_of_the_same_values_doubt_alone_counts(confidence):
+    """Property 3: 1/zeta where all is sure, and exp(2) times less where nothing is."""
+    x, _, _, _, zeta = make(4, 1)
+    c = torch.full_like(x, confidence)
+    expected = 1 / (zeta * torch.exp(torch.tensor(2 - 2 * confidence, dtype=torch.float64)))
+    assert_close(confident_similarity(x, c, x, c, zeta).diagonal(), expected.expand(4), dtype=torch.float32)
 
 
 def test_the_similarity_falls_with_every_distance():

@@ -161,7 +161,7 @@ class Prism(nn.Module):
             tau = (hours / 24.0).clamp(max=2.0)
             return tau, tau >= 2.0
         unseen = hours.isinf() if never is None else never | hours.isinf()
-        return torch.where(unseen, 0.0, hours / (self.config.horizon / 2)), unseen
+        return hours / (self.config.horizon / 2), unseen
 
 
 def last_step(tensor: Tensor, lengths: Tensor) -> Tensor:
