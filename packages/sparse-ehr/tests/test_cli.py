@@ -196,6 +196,10 @@ def test_wrong_usage_is_one_sentence_and_leaves_nothing(tmp_path, arguments, wor
         ("variant: fixed", ["variant"]),
         ("random_state: 1", ["random_state"]),
         ("switches: {similarity: l2}", ["similarity"]),
+        ("bin_hours: 0", ["bin_hours is 0"]),
+        ("window_hours: -5", ["window_hours is -5"]),
+        ("device: tpu", ["tpu"]),
+        ("n_members: 500", ["too few for 500 members"]),
     ],
 )
 def test_a_wrong_configuration_is_one_sentence(tmp_path, config, words):
@@ -204,6 +208,40 @@ def test_a_wrong_configuration_is_one_sentence(tmp_path, config, words):
         "train", "--data", "tjh", "--task", "mortality", "--out", tmp_path / "run", "--config", tmp_path / "config.yaml"
     )
     assert_one_sentence(done, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_refused_at_the_fit_leaves_a_folder_as_it_was(tmp_path):
+    (tmp_path / "config.yaml").write_text("n_members: 500")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/notes.txt").write_text("mine")
+    arguments = ["train", "--data", "tjh", "--task", "mortality", "--out", tmp_path / "run"]
+    assert_one_sentence(sparse_ehr(*arguments, "--config", tmp_path / "config.yaml"), "too few")
+    assert set(files_below(tmp_path / "run")) == {"notes.txt"}
+
+
+def test_stays_without_a_label_are_left_out_and_counted(files, tmp_path):
+    rows = pd.read_csv(files / "train.csv")
+    rows["mortality"] = rows["mortality"].where(rows["subject_id"] > "P3")
+    rows.to_csv(tmp_path / "some.csv", index=False)
+    arguments = ("--data", f"table:{tmp_path / 'some.csv'}", "--task", "mortality", "--out", tmp_path / "run")
+    done = sparse_ehr("train", *arguments, "--config", files / "config.yaml", "--json")
+    unknown = rows.loc[rows["mortality"].isna(), "subject_id"].nunique()
+    assert json.loads(done.stdout)["unknown_labels"] == unknown > 0
+    assert f"{unknown} stays have no label" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "sweep"])
+@pytest.mark.parametrize(("label", "words"), [(0, "1 class (0)"), (None, "unknown"), ("absent", "no label")])
+def test_labels_that_nothing_can_be_learnt_from_are_one_sentence(files, tmp_path, command, label, words):
+    rows = pd.read_csv(files / "train.csv").drop(columns="mortality")
+    if label != "absent":
+        rows["mortality"] = label
+    rows.to_csv(tmp_path / "odd.csv", index=False)
+    done = sparse_ehr(
+        command, "--data", f"table:{tmp_path / 'odd.csv'}", "--task", "mortality", "--out", tmp_path / "run"
+    )
+    assert_one_sentence(done, words)
     assert not (tmp_path / "run").exists()
 
 
@@ -222,6 +260,11 @@ def test_a_folder_without_a_run_and_a_damaged_one(run, files, tmp_path):
         weights.write_bytes(content[:100])
         done = sparse_ehr("evaluate", folder, "--data", f"table:{files / 'train.csv'}", "--json")
         assert_one_sentence(done, "network-0.safetensors")
+        done = sparse_ehr(
+            "train", "--data", f"table:{files / 'train.csv'}", "--task", "mortality", "--out", folder,
+            "--config", files / "config.yaml", "--seed", "3",
+        )  # fmt: skip
+        assert_one_sentence(done, "network-0.safetensors", "another folder")
     finally:
         weights.write_bytes(content)
 

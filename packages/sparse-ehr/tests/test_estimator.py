@@ -76,12 +76,14 @@ def test_labels_of_any_two_classes(data):
 
 
 def test_the_tools_of_scikit_learn_take_it(data, cohort):
-    X, _, y = data
+    X, static, y = data
     model = PrismClassifier(**{**SMALL, "max_epochs": 1}, summary_stack=False)
     scores = cross_val_score(
         model, X, y, cv=GroupKFold(2), groups=np.arange(60) // 3, scoring="roc_auc", error_score="raise"
     )
     assert scores.shape == (2,)
+    both = clone(model).set_params(window_hours=6)  # static values are split along in a cohort
+    assert cross_val_score(both, to_grid(X, static), y, cv=2, error_score="raise").shape == (2,)
     search = GridSearchCV(model, {"channel": [2, 3]}, cv=2, scoring="average_precision", error_score="raise")
     search.fit(cohort, cohort.labels["mortality"])
     assert search.best_estimator_.members_[0].network.config.channel == search.best_params_["channel"]
@@ -350,7 +352,7 @@ def test_a_stay_of_length_zero(cohort):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"y": np.zeros(60)}, r"1 classes \(0\.0\)"),
+        ({"y": np.zeros(60)}, r"1 class \(0\.0\)"),
         ({"y": np.arange(60) % 3}, "3 classes"),
         ({"y": np.where(np.arange(60) == 4, np.nan, np.arange(60) % 2)}, "1 labels are missing"),
         ({"y": np.zeros(59)}, r"shape \(59,\)"),
@@ -387,6 +389,8 @@ def test_input_that_makes_no_sense_is_refused(data, changes, words):
         ({"prototype_init": "random"}, ConfigError, "random"),
         ({"device": "tpu"}, InputError, "tpu"),
         ({"step_hours": 1.5}, InputError, "multiple of bin_hours"),
+        ({"bin_hours": 0}, InputError, "bin_hours is 0"),
+        ({"window_hours": np.nan}, InputError, "window_hours is nan"),
     ],
 )
 def test_parameters_that_make_no_sense_are_refused(data, parameters, error, words):

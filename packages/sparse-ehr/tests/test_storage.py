@@ -54,6 +54,7 @@ def test_nothing_is_pickled(folder):
     assert {path.suffix for path in folder.iterdir()} == {".json", ".txt", ".safetensors"}
     assert not [path for path in folder.iterdir() if path.read_bytes().startswith((b"\x80", b"PK"))]
     assert (folder / "trees-0.txt").read_text().startswith("tree\n")
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # who may read one may read all
 
 
 @pytest.mark.parametrize("calibration", ["isotonic", None])

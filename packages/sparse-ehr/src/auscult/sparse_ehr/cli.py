@@ -117,12 +117,14 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Fit PRISM, the stack and the baselines on splits by subject, and compare them on the same test stays."""
-    from auscult.core.data.open import load_cohort
     from auscult.sparse_ehr.comparison import compare_models
+    from auscult.sparse_ehr.jobs import load_labelled
     from auscult.sparse_ehr.trials import SEEDS
 
     splits = tuple(split) if split else SEEDS
-    result = _noting_warnings(lambda: compare_models(load_cohort(data), out, task=task, splits=splits).to_dict())
+    result = _noting_warnings(
+        lambda: compare_models(load_labelled(data, task), out, task=task, splits=splits).to_dict()
+    )
     if as_json:
         cli.print_json(result)
         return
@@ -141,12 +143,12 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Delete observed values, in training and test and in the test part alone, and see what each model loses."""
-    from auscult.core.data.open import load_cohort
+    from auscult.sparse_ehr.jobs import load_labelled
     from auscult.sparse_ehr.sweep import ablate, sweep_missingness
     from auscult.sparse_ehr.trials import SEEDS
 
     def job() -> dict[str, Any]:
-        cohort = load_cohort(data)
+        cohort = load_labelled(data, task)
         found = sweep_missingness(cohort, out, task=task, splits=tuple(split) if split else SEEDS[:1]).to_dict()
         return found | ({"ablations": ablate(cohort, out, task=task)} if ablations else {})
 

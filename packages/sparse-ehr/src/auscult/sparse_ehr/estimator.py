@@ -323,6 +323,9 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             raise InputError(f"n_members is {members!r}: give a whole number from 1")
         if self.calibration not in ("temperature", "isotonic", None):
             raise InputError(f"calibration is {self.calibration!r}: use 'temperature', 'isotonic' or None")
+        for name in ("bin_hours", "window_hours"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise InputError(f"{name} is {getattr(self, name)}: give a number of hours above 0")
         sizes = {name: getattr(self, name) for name in ("channel", "hidden", "n_prototypes", "dropout")}
         switches = {name: value for name, value in sizes.items() if value is not None}
         training = TrainingConfig(

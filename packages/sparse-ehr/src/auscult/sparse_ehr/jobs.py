@@ -1,5 +1,6 @@
 """What the commands do, as functions over a run's folder."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -7,6 +8,7 @@ import inspect
 import shutil
 import typing
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.core.config import load_config
+from auscult.core.data.cohort import Cohort
 from auscult.core.data.open import load_cohort
+from auscult.core.device import choose_device
 from auscult.core.errors import InputError
 from auscult.core.files import replace_atomically
 from auscult.core.risk import evaluate
@@ -67,20 +71,23 @@ def train_run(
     parameters = read_parameters(config)
     if summary_stack is not None:
         parameters["summary_stack"] = summary_stack
-    cohort = load_cohort(data)
+    cohort = load_labelled(data, task)
     label = label_of(cohort, task)
     known = ~np.isnan(label)
-    if not known.any():
-        raise InputError(f"the label {task!r} of {data!r} is unknown for all {len(cohort)} stays: give data with it")
+    if not known.all():
+        warnings.warn(f"{int((~known).sum())} stays have no label and are left out", stacklevel=2)
     identity = {"data": data, "task": task, "parameters": parameters}
     model = PrismClassifier(**parameters, random_state=seed, checkpoint=str(out / _CHECKPOINTS))
     # Before a folder is made.
     model.member_config()
-    check_labels(label[known], int(known.sum()))
-    with RunStore.open(
-        out, config=identity, seed=seed, data_fingerprint=cohort.fingerprint(), package="sparse-ehr"
-    ) as store:
+    choose_device(model.device)
+    fingerprint = cohort.fingerprint()
+    with (
+        _leaving_nothing_where_refused(out),
+        RunStore.open(out, config=identity, seed=seed, data_fingerprint=fingerprint, package="sparse-ehr") as store,
+    ):
         if _SUMMARY in store and (out / _MODEL).exists():
+            load_model(out)  # says so where it is damaged
             return store[_SUMMARY]
         chosen = cohort.select(known)
         model.fit(chosen, label[known].astype(np.int64))
@@ -98,6 +105,23 @@ def train_run(
                 store.put(_SUMMARY, summary)
     shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
     return summary
+
+
+def load_labelled(data: str, task: str) -> Cohort:
+    """Return data in which a label of two classes is known for some stays.
+
+    Raises
+    ------
+    InputError
+        For other data.
+    """
+    cohort = load_cohort(data)
+    label = label_of(cohort, task)
+    known = label[~np.isnan(label)]
+    if not len(known):
+        raise InputError(f"the label {task!r} of {data!r} is unknown for all {len(cohort)} stays: give data with it")
+    check_labels(known.astype(np.int64), len(known))
+    return cohort
 
 
 def predict_run(run: Path, data: str, out: Path) -> dict[str, Any]:
@@ -234,6 +258,21 @@ def _measure(
 ) -> dict[str, Any]:
     found = evaluate(label, probability, subjects, metrics=tuple(MEASURES.values()), n_boot=n_boot, seed=seed)
     return {name: found[measure].to_dict() for name, measure in MEASURES.items()}
+
+
+@contextlib.contextmanager
+def _leaving_nothing_where_refused(folder: Path) -> Iterator[None]:
+    """Remove what a run whose input is refused has put into its folder, unless a training has begun there."""
+    before = set(folder.iterdir()) if folder.is_dir() else None
+    try:
+        yield
+    except InputError:
+        if folder.is_dir() and not (folder / _CHECKPOINTS).exists():
+            for path in set(folder.iterdir()) - (before or set()):
+                path.unlink()
+            if before is None:
+                folder.rmdir()
+        raise
 
 
 def _manifest(run: Path) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def check_labels(y: ArrayLike, count: int) -> tuple[NDArray[Any], NDArray[np.boo
     classes = np.unique(_known(y, count))
     if len(classes) != 2:
         held = ", ".join(map(str, classes[:5].tolist()))
-        raise InputError(f"the labels hold {len(classes)} classes ({held}): two are needed to learn a risk")
+        several = "class" if len(classes) == 1 else "classes"
+        raise InputError(f"the labels hold {len(classes)} {several} ({held}): two are needed to learn a risk")
     return classes, np.asarray(y) == classes[1]
 
 

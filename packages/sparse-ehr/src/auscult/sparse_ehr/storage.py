@@ -66,13 +66,17 @@ def load_model(kind: type[T], folder: Path) -> T:
     described = _read_description(folder)
     for name, digest in described["files"].items():
         if _digest(_bytes(folder / name)) != digest:
-            raise InputError(f"{folder / name} is damaged: it is not what was saved; restore it or train again")
+            raise InputError(
+                f"{folder / name} is damaged: it is not what was saved; restore it, or train into another folder"
+            )
     try:
         return _restored(kind, folder, described)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{folder / _MODEL} describes no model ({error!r}): restore it or train again") from None
+        raise InputError(
+            f"{folder / _MODEL} describes no model ({error!r}): restore it, or train into another folder"
+        ) from None
 
 
 def _write(model: "PrismClassifier", folder: Path) -> None:
@@ -107,6 +111,8 @@ def _write(model: "PrismClassifier", folder: Path) -> None:
         "files": {path.name: _digest(path.read_bytes()) for path in sorted(folder.iterdir())},
     }
     text = json.dumps(described)
+    for path in folder.iterdir():  # safetensors' are for the owner's eyes alone
+        path.chmod(0o666 & ~_umask())
     (folder / _MODEL).write_text(json.dumps({"sha256": _digest(text.encode()), "model": text}), encoding="utf-8")
 
 
@@ -122,11 +128,11 @@ def _read_description(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} is damaged ({error}): restore it or train again") from None
+        raise InputError(f"{path} is damaged ({error}): restore it, or train into another folder") from None
     if found != FORMAT:
         raise InputError(
             f"{folder} was saved in format {found}, and this version of sparse-ehr reads format {FORMAT}: "
-            "use the version that saved it, or train again"
+            "use the version that saved it, or train into another folder"
         )
     return described
 
