@@ -39,14 +39,8 @@ OPTIONS: dict[str, Any] = {
     "batch_size": 32,
     "device": "cpu",
 }
-_SHOWN = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "minpse": "min(P+, Se)",
-    "brier": "Brier score",
-    "ece": "calibration error",
-    "log_loss": "log loss",
-}
+_DISCRIMINATION = {"auroc": "AUROC", "auprc": "AUPRC", "minpse": "min(P+, Se)"}
+_CALIBRATION = {"brier": "Brier score", "ece": "calibration error", "log_loss": "log loss"}
 
 
 def run_demo(out: Path) -> dict[str, Any]:
@@ -130,8 +124,10 @@ def _write_page(
     row = int(order[np.argsort(measured_cells, kind="stable")[len(order) // 2]])
     page.section(
         "One patient",
-        f"Subject {cohort.subject_id[row]} is among the tenth with the highest risks. What follows is from a model "
-        "fitted on all of these patients, to show what it sees; the results above are not.",
+        f"Of the tenth with the highest risks, subject {cohort.subject_id[row]} has the median number of measurements. "
+        f"The model that was fitted without this patient gave {risks['stack'][row]:.1%}; the patient "
+        f"{'died' if label[row] else 'left hospital alive'}. What follows is from a model fitted on all of these "
+        "patients, this one too, to show what it sees; the results above are not. The outcome is death in hospital.",
     )
     add_explanation(page, explain(model, cohort, row, reference=cohort, k=8))
     used = int((model.prototypes_.size > 0).sum())
@@ -151,10 +147,10 @@ def _write_page(
         alt="Line plot of the average precision by epoch",
     )  # fmt: skip
     page.section("What this does not say").text(
-        "These are patients of one hospital in one epidemic, a third of whom died; nothing here was validated for the "
-        "care of a patient. With so few patients the intervals are wide, and differences between models are "
-        "within them. Choosing the days and the patients shown came before the results, the sizes of the network from "
-        "other data.\n\n"
+        f"These are patients of one hospital in one epidemic, {label.mean():.0%} of whom died; nothing here was "
+        "validated for the care of a patient. With so few patients the intervals are wide, and where that of a "
+        "difference holds 0, no difference was shown. They count which patients there are, not how a model's fit "
+        "varies.\n\n"
         "PRISM is the method of Zhu et al. (CIKM 2024, arXiv 2309.04160); its combination with boosted trees and the "
         "repairs of its released code are this library's."
     )
@@ -167,35 +163,44 @@ def _add_setting(page: Report, cohort: Cohort, label: NDArray[np.int64]) -> None
         {
             "patients": len(cohort),
             "died in hospital": f"{int(label.sum())} ({label.mean():.0%})",
-            "what is known": f"the first {DAYS} days, laboratory values by day, age and sex",
-            "missing cells": f"{1 - grid.observed.mean():.0%} of {grid.observed[0].size} a patient",
+            "what is known": f"the first {DAYS} days: {len(grid.features)} laboratory values by day (the source has no "
+            "units), age and sex",
+            "missing cells": f"{1 - grid.observed.mean():.0%} of {len(grid.features)} values on {DAYS} days",
         }
     )
     page.text(
         f"Only patients who were still in hospital after {DAYS} days count, as a prediction comes too late for others. "
-        f"Every risk below is from one of {FOLDS} models that were fitted without the patient."
+        f"Every risk in the next two sections is from one of {FOLDS} models that were fitted without the patient. The "
+        "stack is PRISM and LightGBM on summaries, combined and calibrated on patients held out of their fit; the "
+        "other models are shown as they come, without calibration."
     )
 
 
 def _add_results(
     page: Report, label: NDArray[np.int64], risks: dict[str, NDArray[np.float64]], measured: dict[str, Any]
 ) -> None:
-    rows = [{"model": name} | {_SHOWN[m]: value for m, value in found.items()} for name, found in measured.items()]
     page.section("Discrimination")
-    page.table(rows, caption="Each model on all patients, out of fold, with 95 % intervals of resampled patients")
+    page.table(_rows(measured, _DISCRIMINATION), caption="Out of fold, with 95 % intervals of resampled patients")
     page.figure(
-        plot_discrimination(label, risks), caption="ROC and precision-recall curves, out of fold.",
+        plot_discrimination(label, risks), caption="ROC and precision-recall curves, out of fold; grey is chance.",
         alt="Two plots with one curve a model",
     )  # fmt: skip
-    metrics = ("auroc", "auprc", "brier")
-    others = [name for name in risks if name != "stack"]
-    differences = [{"compared with": name, **_paired(label, risks["stack"], risks[name], metrics)} for name in others]
+    differences = [
+        {"compared with": name, **_paired(label, risks["stack"], risk)}
+        for name, risk in risks.items()
+        if name != "stack"
+    ]
     page.table(
         differences,
         caption="The stack minus another model, on the same resampled patients; below 0 is better for the Brier score",
     )
-    page.section("Calibration")
-    shown = {name: risks[name] for name in ("stack", "LightGBM alone")}
+    page.section(
+        "Calibration",
+        "Lower is better. The calibration error is the mean distance of observed and predicted risk in 15 bins; of so "
+        "few patients it is above 0 for a perfect model too, and resampling adds to it, so its intervals lie high.",
+    )
+    page.table(_rows(measured, _CALIBRATION), caption="Out of fold, with 95 % intervals of resampled patients")
+    shown = {name: risks[name] for name in ("stack", "PRISM alone", "LightGBM alone")}
     page.figure(
         plot_calibration(label, shown, bins=6),
         caption="Observed against predicted risk in six bins of equal size, out of fold; on the line both are equal.",
@@ -203,8 +208,13 @@ def _add_results(
     )  # fmt: skip
 
 
-def _paired(
-    label: NDArray[np.int64], one: NDArray[np.float64], other: NDArray[np.float64], metrics: tuple[str, ...]
-) -> dict[str, Any]:
-    found = compare(label, one, other, metrics=metrics, seed=SEED)
-    return {_SHOWN[name]: found[name] for name in metrics}
+def _rows(measured: dict[str, Any], names: dict[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"model": model} | {shown: found[name] for name, shown in names.items()} for model, found in measured.items()
+    ]
+
+
+def _paired(label: NDArray[np.int64], one: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Any]:
+    shown = {name: (_DISCRIMINATION | _CALIBRATION)[name] for name in ("auroc", "auprc", "brier")}
+    found = compare(label, one, other, metrics=tuple(shown), seed=SEED)
+    return {text: found[name] for name, text in shown.items()}

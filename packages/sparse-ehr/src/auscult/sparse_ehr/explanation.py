@@ -11,12 +11,12 @@ from auscult.core.data.feature import Feature
 from auscult.sparse_ehr.estimator import PrismClassifier
 from auscult.sparse_ehr.inputs import to_grid
 
-_SHOWN_VALUES = 6
+_SHOWN_STATIC, _SHOWN_VALUES = 2, 5
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A similar training stay: its ids, outcome, similarity, and the last measured values of some variables."""
+    """A similar training stay: its id, outcome, similarity, and the values that are shown of this stay too."""
 
     record_id: Any
     outcome: int
@@ -45,9 +45,11 @@ class Explanation:
     observed
         [T, F] which were measured.
     values
-        The stay's last measured values of the variables that are shown of the neighbours too.
+        The stay's first static values, and the last measured ones of the variables that were trusted most.
     neighbours
         Similar training stays, the most similar first.
+    most_similar
+        The similarity of a stay to its like where every value is fully trusted, 1/zeta; NaN of the cosine.
     """
 
     subject_id: Any
@@ -60,6 +62,7 @@ class Explanation:
     observed: NDArray[np.bool_]
     values: dict[str, float | str | None]
     neighbours: tuple[Neighbour, ...]
+    most_similar: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -118,7 +121,7 @@ def explain(
             other = to_grid(
                 reference.select([place[record]]), bin_hours=model.bin_hours, window_hours=model.window_hours
             )
-            values = _last_values(model.members_[0].preparer.align(other), shown)
+            values = _shown_values(model.members_[0].preparer.align(other), shown)
         neighbours.append(Neighbour(record, int(outcome), float(similarity), values))
     return Explanation(
         subject_id=stay.subject_id.tolist()[0],
@@ -129,21 +132,30 @@ def explain(
         features=grid.features,
         confidence=confidence,
         observed=grid.observed[0],
-        values=_last_values(grid, shown),
+        values=_shown_values(grid, shown),
         neighbours=tuple(neighbours),
+        most_similar=_most_similar(model),
     )
 
 
-def _last_values(grid: Cohort, columns: list[int]) -> dict[str, float | str | None]:
-    """Return the last measured value of some variables of a cohort's only stay."""
-    result: dict[str, float | str | None] = {}
+def _shown_values(grid: Cohort, columns: list[int]) -> dict[str, float | str | None]:
+    """Return the first static values of a cohort's only stay, and the last measured one of some variables."""
+    pairs = list(zip(grid.static_features, grid.static[0], strict=True))[:_SHOWN_STATIC]
     for i in columns:
-        feature, known = grid.features[i], grid.values[0, grid.observed[0, :, i], i]
+        known = grid.values[0, grid.observed[0, :, i], i]
+        pairs.append((grid.features[i], known[-1] if len(known) else np.float32(np.nan)))
+    result: dict[str, float | str | None] = {}
+    for feature, value in pairs:
         name = f"{feature.display_name}, {feature.unit}" if feature.unit else feature.display_name
-        if not len(known):
+        if np.isnan(value):
             result[name] = None
         elif feature.kind == "categorical":
-            result[name] = feature.levels[int(known[-1])]
+            result[name] = feature.levels[int(value)]
         else:
-            result[name] = float(f"{known[-1]:.5g}")
+            result[name] = float(f"{value:.5g}")
     return result
+
+
+def _most_similar(model: PrismClassifier) -> float:
+    network = model.members_[0].network
+    return float("nan") if network.config.similarity == "cosine" else 1 / float(network.prototypes.zeta().detach())

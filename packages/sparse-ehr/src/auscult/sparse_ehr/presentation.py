@@ -144,17 +144,23 @@ def add_explanation(page: Report, found: Explanation) -> None:
     page.section(
         "How far each value was trusted",
         "A dot is a measurement. Elsewhere the last value was carried forward, and is trusted less the older it is; a "
-        "variable that was never measured so far is filled with the training median, and is trusted as often as it is "
-        "measured at all.",
+        "variable that was never measured so far is filled with the training median, and is trusted the less the more "
+        "rarely it is measured at all.",
+    )
+    count, shown = len(found.features), min(len(found.features), _SHOWN_FEATURES)
+    some = (
+        "" if shown == count else f" Shown are {shown} of {count} variables, from the most to the least often measured."
     )
     page.figure(
-        plot_confidence(found), caption="Confidence of each variable at each step, from 0 (none) to 1 (full).",
+        plot_confidence(found), caption=f"Confidence of each variable at each step, from 0 (none) to 1 (full).{some}",
         alt=f"Heat map of confidence by variable and hour, for stay {found.record_id}",
     )  # fmt: skip
+    scale = f" A stay that is the same, with every value fully trusted, has {found.most_similar:.1f}."
     page.section(
         "Similar patients",
-        "The training stays that the model finds most alike, by its own similarity, in which doubtful values count "
-        "less. Values are each stay's last measured ones, of the variables that were trusted most in this stay.",
+        "The training stays that the model finds most alike, by its own similarity: it falls with the distance of what "
+        f"the model makes of the values, and with doubt about them.{scale if np.isfinite(found.most_similar) else ''} "
+        "Values are each stay's last measured ones, of the variables that were trusted most in this stay.",
     )
     rows: list[dict[str, Any]] = [{"stay": "this one", "similarity": None, "outcome": None, **found.values}]
     for one in found.neighbours:
