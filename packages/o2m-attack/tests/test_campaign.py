@@ -18,7 +18,9 @@ from auscult.o2m_attack import AttackConfig, campaign, run
 from auscult.o2m_attack.exports import PRIVATE_FIELDS, export_run, redact
 from auscult.o2m_attack.optimise.difference import describe_difference
 
-SMALL = AttackConfig(steps=3, search_width=8, topk=16, suffix_length=5, epsilon=8 / 255, image_steps=1, new_tokens=6)
+SMALL = AttackConfig(
+    steps=3, search_width=8, topk=16, suffix_length=5, epsilon=8 / 255, alpha=1.3 / 255, image_steps=1, new_tokens=6
+)  # fmt: skip
 CHILD = Path(__file__).parent / "children" / "attack.py"
 
 
