@@ -171,6 +171,15 @@ def test_your_own_file_is_read(tmp_path, suffix):
     assert [row["prompt"] for row in rows] == ["a fox", "two owls"]
 
 
+def test_repetitions_are_sought_within_a_category_alone(tmp_path):
+    lines = [json.dumps({"prompt": "a fox", "category": category}) for category in ("animals", "toys", "animals")]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines), "utf-8")
+    with RunStore.open(tmp_path / "run", config={}) as store:
+        rows, _ = make_prompts(PromptsConfig(backend="file", path=str(tmp_path / "mine.jsonl")), seed=0, store=store)
+    assert [row["category"] for row in rows] == ["animals", "toys"]
+    assert rows[0]["id"] != rows[1]["id"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [("e.txt", "", "no prompt"), ("b.jsonl", "{", "line 1"), ("c.jsonl", '{"text": "x"}', "line 1"),

@@ -87,7 +87,8 @@ def test_held_out_captions_share_no_triple_with_the_pairs(done):
     assert trained
     from auscult.core.runs import RunStore
 
-    with RunStore.read(folder / "evaluate" / "base") as store:
+    with RunStore.read(folder / "evaluate" / "base") as store, RunStore.read(folder / "evaluate" / "tuned") as tuned:
+        assert {key: row["seed"] for key, row in store.items()} == {key: row["seed"] for key, row in tuned.items()}
         evaluated = {triple for row in store.values() for triple in parse_caption(row["prompt"]).triples}
     assert evaluated
     assert not trained & evaluated
@@ -266,16 +267,18 @@ def test_a_cache_of_another_model_or_resolution_is_refused(sd, rows, tmp_path):
         cache_pairs(rows, sd, tmp_path / "cache", resolution=16)
     with pytest.raises(InputError, match="another model"):
         cache_pairs(rows[:7], sd, tmp_path / "cache", resolution=32)
-    weight = next(sd.vae.parameters())
-    with torch.no_grad():
-        kept = weight.clone()
-        weight += 1e-3
-    try:
-        with pytest.raises(InputError, match="another model"):
-            cache_pairs(rows, sd, tmp_path / "cache", resolution=32)
-    finally:
-        with torch.no_grad():
-            weight.copy_(kept)
+    for part in (sd.vae, sd.text_encoder):
+        weight = next(part.parameters())
+        kept = weight.detach().clone()
+        try:
+            with torch.no_grad():
+                weight.view(-1)[0] += 1e-3
+            with pytest.raises(InputError, match="another model"):
+                cache_pairs(rows, sd, tmp_path / "cache", resolution=32)
+        finally:
+            with torch.no_grad():
+                weight.copy_(kept)
+    assert len(cache_pairs(rows, sd, tmp_path / "cache", resolution=32)) == 8
 
 
 def test_a_cache_holds_scaled_posteriors_of_every_row(sd, rows, tmp_path, picture):

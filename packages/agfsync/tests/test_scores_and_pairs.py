@@ -251,6 +251,17 @@ def test_clip_scores_are_cosines_whatever_the_batch(clip):
     clip._scale = "cosine"
 
 
+def test_clip_and_aesthetics_share_one_embedding_of_a_picture(clip, monkeypatch):
+    given, embed = [], clip.embed_images
+    monkeypatch.setattr(clip, "embed_images", lambda images: given.append(embed(images)) or given[-1])
+    rated = Fixed()
+    monkeypatch.setattr(rated, "rate", lambda images, embeddings: given.append(embeddings) or np.zeros(len(images)))
+    images = [Image.fromarray(np.full((32, 32, 3), value, np.uint8)) for value in (10, 250)]
+    Scorers(None, clip, rated).score(images, ["a red circle"] * 2, [[], []])
+    assert len(given) == 2
+    assert given[0] is given[1]
+
+
 def test_long_captions_are_cut_at_tokens_not_at_characters(clip):
     spaced = "a red circle" + " " * 80 + "left of two green triangles"
     assert np.array_equal(clip.embed_texts([spaced]), clip.embed_texts([" ".join(spaced.split())]))

@@ -114,7 +114,7 @@ def test_a_draw_depends_on_seed_pair_and_number_alone(sd, cache):
     assert not torch.equal(other.noise[0], whole.noise[0])
 
 
-def test_a_timestep_set_is_the_only_one_drawn(sd, cache):
+def test_a_timestep_set_is_the_only_one_drawn(sd, cache, tmp_path):
     batch = stack([cache[i] for i in range(8)])
     seen = {
         int(t)
@@ -122,6 +122,12 @@ def test_a_timestep_set_is_the_only_one_drawn(sd, cache):
         for t in noise_pairs(batch, [n] * 8, sd.scheduler, seed=0, timestep_set=(249, 999)).timesteps
     }
     assert seen == {249, 999}
+    trainer = make(sd.unet, cache, tmp_path, scheduler=sd.scheduler, timestep_set=[999], sample_latents=False)
+    drawn = trainer._draw(batch)
+    assert set(drawn.timesteps.tolist()) == {999}
+    again = noise_pairs(batch, [0] * 8, sd.scheduler, seed=0, timestep_set=(999,), sample_latents=False)
+    assert torch.equal(drawn.noisy, again.noisy)
+    assert not torch.equal(drawn.noisy, noise_pairs(batch, [0] * 8, sd.scheduler, seed=0, timestep_set=(999,)).noisy)
     with pytest.raises(InputError, match="1000"):
         noise_pairs(batch, [0] * 8, sd.scheduler, seed=0, timestep_set=(1000,))
 
@@ -148,12 +154,16 @@ def test_cached_reference_errors_spare_the_reference_pass(sd, cache, tmp_path, m
     assert calls == [8] * 3  # one pass a step, of both halves together
 
 
-def test_another_reference_does_not_get_the_errors_of_the_first(sd, cache, tmp_path, tiny_unet):
+@pytest.mark.parametrize(
+    "changed", [{"seed": 1}, {"timestep_set": [10]}, {"sample_latents": False}, {"ref_draws": 3}, {}]
+)
+def test_errors_of_another_reference_or_of_other_draws_are_not_used(sd, cache, tmp_path, tiny_unet, changed):
     options = {"scheduler": sd.scheduler, "ref_draws": 2, "precompute_ref_log_probs": True}
     first = make(copy.deepcopy(sd.unet), cache, tmp_path, **options)._precompute()
     same = make(copy.deepcopy(sd.unet), cache, tmp_path, **options)._precompute()
-    other = make(tiny_unet(seed=1), cache, tmp_path, **options)._precompute()
     assert torch.equal(first.errors, same.errors)
+    unet = copy.deepcopy(sd.unet) if changed else tiny_unet(seed=1)
+    other = make(unet, cache, tmp_path, **options | changed)._precompute()
     assert not torch.equal(first.errors, other.errors)
 
 
@@ -187,13 +197,14 @@ def test_split_backward_gives_the_same_gradients(sd, cache, tmp_path, loss_type,
     torch.testing.assert_close(runs[1][1], runs[0][1], rtol=1e-5, atol=0)
 
 
-def test_accumulated_small_batches_are_one_large_batch(sd, cache, tmp_path):
+@pytest.mark.parametrize("split", [False, True])
+def test_accumulated_small_batches_are_one_large_batch(sd, cache, tmp_path, split):
     runs = []
     for batch, parts in ((4, 1), (1, 4)):
         trainer = make(
             copy.deepcopy(sd.unet), cache, tmp_path / str(batch), scheduler=sd.scheduler, optim="sgd", max_steps=1,
             per_device_train_batch_size=batch, gradient_accumulation_steps=parts, ref_draws=2, learning_rate=1.0,
-            max_grad_norm=0.0,
+            max_grad_norm=0.0, split_backward=split and parts > 1,
         )  # fmt: skip
         start = trained(trainer)
         trainer.train()
@@ -225,6 +236,7 @@ def test_gradient_checkpointing_changes_no_weight(sd, cache, tmp_path):
             copy.deepcopy(sd.unet), cache, tmp_path / str(on), scheduler=sd.scheduler, gradient_checkpointing=on
         )
         trainer.train()
+        assert trainer.unet.is_gradient_checkpointing is on
         runs.append(trained(trainer))
     assert_equal_weights(*runs, rtol=1e-5, atol=1e-6)
 

@@ -110,7 +110,9 @@ class DiffusionDPOTrainer(Trainer):
             self.ref_model = ref_model.requires_grad_(False).eval().to(args.device)
         if args.sync_ref_model:
             if self.ref_model is None:
-                raise InputError("with an adapter there is no copy of the reference to follow: leave sync_ref_model out")
+                raise InputError(
+                    "with an adapter there is no copy of the reference to follow: leave sync_ref_model out"
+                )
             from trl.trainer.callbacks import SyncRefModelCallback
 
             self.add_callback(SyncRefModelCallback(self.ref_model, self.accelerator))
