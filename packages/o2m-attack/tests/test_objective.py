@@ -5,7 +5,7 @@ import torch
 
 from auscult.core.errors import AuscultError, InputError
 from auscult.o2m_attack.conditions import CONDITIONS, make_request
-from auscult.o2m_attack.objective import Objective
+from auscult.o2m_attack.objective import _NO_MEMORY, Objective
 from auscult.o2m_attack.targets.cache import Prefix
 from auscult.o2m_attack.targets.tiny import tiny_llava
 
@@ -159,7 +159,19 @@ def test_the_batch_does_not_matter(llava, record, batch):
     assert parts.candidate_losses(candidates[:0]).shape == (0,)
 
 
-def test_running_out_of_memory_halves_the_batch(llava, record, monkeypatch):
+def test_a_cpu_without_memory_says_so_as_it_is_expected_to():
+    with pytest.raises(RuntimeError, match=_NO_MEMORY):
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+
+NO_MEMORY = (
+    torch.OutOfMemoryError(),
+    RuntimeError(f"DefaultCPUAllocator: {_NO_MEMORY}: you tried to allocate 9 bytes"),
+)
+
+
+@pytest.mark.parametrize("failure", NO_MEMORY, ids=["device", "cpu"])
+def test_running_out_of_memory_halves_the_batch(llava, record, monkeypatch, failure):
     objective, _ = begin(llava, record)
     candidates = random_suffixes(llava, 23, 8)
     expected = objective.candidate_losses(candidates)
@@ -168,7 +180,7 @@ def test_running_out_of_memory_halves_the_batch(llava, record, monkeypatch):
     def small(rows, prefix):
         sizes.append(len(rows))
         if len(rows) > 5:
-            raise torch.OutOfMemoryError
+            raise failure
         return score(rows, prefix)
 
     monkeypatch.setattr(objective, "_candidate_losses", small)
@@ -179,10 +191,17 @@ def test_running_out_of_memory_halves_the_batch(llava, record, monkeypatch):
     assert max(sizes) == 3
 
     def never(rows, prefix):
-        raise torch.OutOfMemoryError
+        raise failure
 
     monkeypatch.setattr(objective, "_candidate_losses", never)
     with pytest.raises(AuscultError, match="single candidate"):
+        objective.candidate_losses(candidates)
+
+    def broken(rows, prefix):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(objective, "_candidate_losses", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
         objective.candidate_losses(candidates)
 
 

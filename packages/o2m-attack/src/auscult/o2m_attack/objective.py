@@ -19,6 +19,9 @@ from auscult.o2m_attack.targets.cache import Prefix
 if TYPE_CHECKING:
     from auscult.o2m_attack.targets.protocol import WhiteBoxTarget
 
+# What torch says on a CPU, where it has no error of its own for this.
+_NO_MEMORY = "can't allocate memory"
+
 
 class Objective:
     """The loss of one record in one condition.
@@ -126,7 +129,9 @@ class Objective:
             rows = candidates[done : done + size]
             try:
                 losses.append(self._candidate_losses(rows, prefix))
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY not in str(error):
+                    raise
                 if size == 1:
                     raise AuscultError(
                         "memory does not suffice for a single candidate: use a smaller model or dtype"
