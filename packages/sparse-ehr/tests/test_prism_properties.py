@@ -82,6 +82,17 @@ def test_an_infinite_time_leaves_no_trace_in_gradients():
     assert learner.gamma.raw.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("config", [SMALL, RELEASED])
+def test_every_variant_starts_from_the_released_numbers(config):
+    """The initial values of sections 4 and 5, and the released sizes."""
+    model = make_model(config)
+    start = [model.attention.mu(), model.prototypes.zeta(), model.eta(), model.attention.confidence.beta]
+    assert [value.item() for value in start] == pytest.approx([0.05, 0.05, 0.05, 0.3])
+    torch.testing.assert_close(model.attention.confidence.gamma(), torch.full((5,), 0.8))
+    sizes = PrismConfig.released((1,))
+    assert (sizes.channel, sizes.hidden, sizes.n_prototypes, sizes.dropout) == (8, 32, 10, 0.0)
+
+
 def test_reliability_alone_does_not_depend_on_attention():
     config = replace(SMALL, confidence_from="missingness")
     now = [make_confidence(config, cells, 0) for cells in (1e-6, 1e-3)]
