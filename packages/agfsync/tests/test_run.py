@@ -326,6 +326,9 @@ def test_a_plan_counts_before_anything_is_done():
     assert plan["prompts"]["does"] == "320 prompts"
     assert plan["candidates"]["model_calls"] == 320 * 8 * 10
     assert plan["train"]["does"] == "250 steps, 4000 pairs seen"
+    assert plan["train"]["model_calls"] == 2 * 2 * 4000  # policy and reference, both pictures
+    plan = {row["stage"]: row for row in plan_run(replace(DEMO, train=replace(DEMO.train, ref_draws=2)))}
+    assert plan["train"]["model_calls"] == 2 * 4000 + 2 * 320 * 2
 
 
 def scored(values, id="a"):

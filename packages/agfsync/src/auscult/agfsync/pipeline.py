@@ -192,6 +192,8 @@ def plan_run(config: RunConfig) -> list[dict[str, Any]]:
     images = prompts * c.num_candidates
     passes = 2 if c.guidance_scale > 1 else 1
     trained = t.steps * t.batch_size * t.gradient_accumulation
+    # Policy, and reference in every step or once for each draw of a pair; two pictures each.
+    training_calls = 2 * (trained + prompts * t.ref_draws if t.ref_draws else 2 * trained)
     held_out = 2 * e.num_prompts * e.images_per_prompt
     questions = f"about {10 * images} answers" if config.score.vqa != "none" else "no question"
     return [
@@ -201,7 +203,7 @@ def plan_run(config: RunConfig) -> list[dict[str, Any]]:
         {"stage": "candidates", "does": f"{images} images", "model_calls": images * c.steps * passes},
         {"stage": "score", "does": f"{images} images, {questions}", "model_calls": images},
         {"stage": "pairs", "does": f"up to {prompts} pairs with best_worst", "model_calls": 0},
-        {"stage": "train", "does": f"{t.steps} steps, {trained} pairs seen", "model_calls": 2 * trained},
+        {"stage": "train", "does": f"{t.steps} steps, {trained} pairs seen", "model_calls": training_calls},
         {"stage": "evaluate", "does": f"{held_out} images", "model_calls": held_out * c.steps * passes},
     ]  # fmt: skip
 
