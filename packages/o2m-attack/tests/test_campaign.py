@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import signal
 import stat
 import subprocess
 import sys
@@ -175,9 +176,12 @@ def test_a_killed_run_goes_on_and_ends_equal(tmp_path):
     child = subprocess.Popen([sys.executable, str(CHILD), str(tmp_path / "killed"), "0.15"], env=environment)
     states = tmp_path / "killed" / "states"
     deadline = time.monotonic() + 120
-    while not any(states.glob("*.npz")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.4)
+    while time.monotonic() < deadline and child.poll() is None:
+        child.send_signal(signal.SIGSTOP)  # a state goes with its record: look while nothing moves
+        if any(states.glob("*.npz")):
+            break
+        child.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
     child.kill()
     child.wait()
     assert any(states.glob("*.npz")), "the child was killed too late or never saved a state"

@@ -1,8 +1,10 @@
 """Properties 1 to 5, 9, 12, 15, 21 and 22 of the method."""
 
 import dataclasses
+import itertools
 import math
 import statistics
+import string
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from auscult.o2m_attack.optimise import mcm
 from auscult.o2m_attack.optimise.gcg import sample_candidates, text_branch
 from auscult.o2m_attack.optimise.pgd import ball, image_branch, signed_step, to_lattice
 from auscult.o2m_attack.optimise.state import AttackState
+from auscult.o2m_attack.targets.tiny import tiny_llava
 
 SMALL = AttackConfig(steps=6, search_width=12, topk=24, suffix_length=6, epsilon=4 / 255, alpha=2 / 255, image_steps=2)
 RULES = ("better", "better_or_stay", "joint", "alternate", "text", "image")
@@ -62,16 +65,19 @@ def test_what_is_returned_is_what_eight_bits_hold(target, record):
     assert result.final_loss == pytest.approx(float(loss), abs=1e-4)
 
 
-def test_every_accepted_suffix_is_read_as_its_ids(target, record):
-    """Property 8: the whole prompt with the suffix's text has its ids in their place."""
-    seen = []
-    result = GCG(with_(accept="better", steps=12, search_width=32, topk=100)).run(target, record, on_step=seen.append)
+def test_every_accepted_suffix_is_read_as_its_ids(record):
+    """Property 8, with a tokenizer that merges whatever two letters meet."""
+    pairs = map("".join, itertools.product(string.ascii_lowercase, repeat=2))
+    target, seen = tiny_llava(vocabulary=900, texts=pairs), []
+    config = with_(accept="better", steps=8, search_width=64, topk=200, sampler="uniform")
+    result = GCG(config).run(target, record, on_step=seen.append)
     request = make_request(record, "2m", target.templates)
     segments, _ = target.prompts.segments(request, "")
     for state in seen:
         text = target.prompts.suffix_text(segments, state.suffix_ids.tolist())
         assert target.prompts.segments(request, text)[1] == state.suffix_ids.tolist()
     assert target.prompts.segments(request, result.suffix)[1] == result.suffix_ids
+    assert {row.accepted for row in result.history} == {"text"}
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1 / 255, 3.4 / 255, 0.3, 1.0])
