@@ -303,6 +303,8 @@ def test_another_layout_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "schema": 2}))
     with pytest.raises(RunMismatchError, match="has layout 2, but this version of auscult-core uses 1"):
         RunStore.open(tmp_path, config={})
+    with pytest.raises(RunMismatchError, match="has layout 2"):
+        RunStore.read(tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, "", '{"schema": 1, "conf'])

@@ -154,7 +154,8 @@ X[rng.random(X.shape) < 0.5] = np.nan
 options = {"channel": 3, "hidden": 4, "n_members": 1, "batch_size": 8, "summary_stack": False}
 options["max_epochs"] = int(sys.argv[1])
 model = PrismClassifier(**options, checkpoint=sys.argv[2] if len(sys.argv) > 2 else None).fit(X, y)
-print(json.dumps(model.predict_proba(X)[:, 1].tolist()))
+# One write, which another process's line cannot come into.
+print(json.dumps(model.predict_proba(X)[:, 1].tolist()) + chr(10), end="", flush=True)
 """
 
 

@@ -128,12 +128,14 @@ class RunStore(Mapping[str, dict[str, Any]]):
         Raises
         ------
         InputError
-            There is no run in the folder, or it cannot be read.
+            There is no run in the folder, it cannot be read, or another version made it.
         """
         folder = Path(folder)
         with run_files.one_sentence(folder):
-            if run_files.read_manifest(folder) is None:
+            manifest = run_files.read_manifest(folder)
+            if manifest is None:
                 raise InputError(f"{folder} holds no run (no valid {run_files.MANIFEST}): give the folder of a run")
+            _refuse_other_layout(folder, manifest)
             return cls(folder, run_files.open_records_for_reading(folder), lock=None)
 
     def close(self) -> None:
@@ -300,11 +302,7 @@ class RunStore(Mapping[str, dict[str, Any]]):
                     "restore the manifest, or choose another folder"
                 )
             return False
-        if old.get("schema") != SCHEMA:
-            raise RunMismatchError(
-                f"{self.folder} has layout {old.get('schema')}, but this version of auscult-core uses {SCHEMA}: "
-                "use the version that made it, or choose another folder"
-            )
+        _refuse_other_layout(self.folder, old)
         if changes := difference({name: old.get(name) for name in identity}, identity):
             raise RunMismatchError(
                 f"{self.folder} belongs to another run: {'; '.join(changes)} (old -> new): "
@@ -346,6 +344,14 @@ def record_key(*parts: object) -> str:
     True
     """
     return digest(parts)
+
+
+def _refuse_other_layout(folder: Path, manifest: Mapping[str, Any]) -> None:
+    if manifest.get("schema") != SCHEMA:
+        raise RunMismatchError(
+            f"{folder} has layout {manifest.get('schema')}, but this version of auscult-core uses {SCHEMA}: "
+            "use the version that made it, or choose another folder"
+        )
 
 
 def _refuse_public_files(folder: Path, mode: int) -> None:
