@@ -97,6 +97,30 @@ def rows_of(name: str, found: Sequence[dict[str, float]]) -> list[dict[str, str]
     return to_rows(title, f"points, {name}", "points", per_seed, baseline=False, note=note)
 
 
+def material(demo: RunConfig, seeds: Sequence[int], place: Path) -> list[dict[str, str]]:
+    """Return rows of the VQA accuracy that the candidates of a prompt have, and the two of its pair."""
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        shared = place / f"{demo.candidates.diversity}-{seed}"
+        scores, candidates = (read_rows(shared, name) for name in ("score", "candidates"))
+        pairs = select_pairs(scores, candidates, demo.pairs, seed=seed)
+        by_prompt: dict[str, list[float]] = {}
+        for row in scores:
+            by_prompt.setdefault(row["id"], []).append(row["vqa"])
+        values = {
+            "best of 8 candidates": [max(some) for some in by_prompt.values()],
+            "mean of 8 candidates": [np.mean(some) for some in by_prompt.values()],
+            "worst of 8 candidates": [min(some) for some in by_prompt.values()],
+            "preferred": [pair["sub_scores_good"][0] for pair in pairs],
+            "rejected": [pair["sub_scores_bad"][0] for pair in pairs],
+        }
+        for name, some in values.items():
+            found.setdefault(name, []).append(float(np.mean(some)))
+    title = "shapes world: VQA accuracy of the candidates that pairs are made of"
+    note = f"{len(seeds)} seeds; p20 to p80 over seeds"
+    return to_rows(title, "VQA accuracy", "%", found, baseline=False, note=note)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/bench-shapes"), help="where what is done stays")
@@ -128,6 +152,8 @@ def main() -> None:
         files = [chosen.out / f"{name}, seed {seed}" / "gains.json" for seed in SEEDS]
         if found := [json.loads(file.read_text("utf-8")) for file in files if file.exists()]:
             store(rows_of(name, found))
+    shared = [seed for seed in SEEDS if (chosen.out / f"{demo.candidates.diversity}-{seed}" / "score").exists()]
+    store(material(demo, shared, chosen.out))
 
 
 if __name__ == "__main__":
