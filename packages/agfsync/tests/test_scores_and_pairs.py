@@ -269,6 +269,20 @@ def test_long_captions_are_cut_at_tokens_not_at_characters(clip):
     assert clip.embed_texts(["red " * 500]).shape == (1, 64)
 
 
+def test_chunks_of_a_long_caption_count_alike():
+    whole, cut = (CLIPScorer.load(ScoreConfig(clip_long=long)) for long in ("chunks", "truncate"))
+    room = whole._model.config.text_config.max_position_embeddings - 2
+    parts = [" ".join(["red"] * room), " ".join(["blue"] * room), "a green circle"]
+    assert len(whole._tokenizer(parts[0]).input_ids) == room + 2
+    alone = cut.embed_texts(parts)
+    found = whole.embed_texts(["two squares", " ".join(parts), parts[1]])
+    assert np.allclose(found[1], alone.mean(0), atol=1e-6)
+    assert np.allclose(found[[0, 2]], cut.embed_texts(["two squares", parts[1]]), atol=1e-6)
+    assert np.allclose(cut.embed_texts([" ".join(parts)]), alone[:1], atol=1e-6)
+    image = cut.embed_images([Image.new("RGB", (32, 32), "red")] * 3)
+    assert whole.score(image[:1], found[1:2]) == pytest.approx(np.maximum(100 * (image * alone).sum(1).mean(), 0))
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_the_laion_head_is_its_five_layers(tmp_path, suffix):
     torch.manual_seed(0)

@@ -192,6 +192,8 @@ class ScoreConfig:
         ``shapes``, the ID or folder of a CLIP model, or ``none``.
     clip_scale
         ``cosine`` (100 max(cos, 0)) or ``logit`` (with the model's temperature, as in the released code).
+    clip_long
+        A caption with more tokens than CLIP takes: ``truncate`` it, or average the cosines of its ``chunks``.
     aesthetic
         ``shapes``, ``laion`` (needs ``aesthetic_head``) or ``none``.
     aesthetic_head
@@ -206,6 +208,7 @@ class ScoreConfig:
     vqa_mode: Literal["hard", "soft"] = "hard"
     clip: str = "shapes"
     clip_scale: Literal["cosine", "logit"] = "cosine"
+    clip_long: Literal["truncate", "chunks"] = "truncate"
     aesthetic: Literal["shapes", "laion", "none"] = "shapes"
     aesthetic_head: str | None = None
     batch_size: int = 32

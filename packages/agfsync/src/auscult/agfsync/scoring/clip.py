@@ -30,10 +30,12 @@ class CLIPScorer:
         Its tokenizer; captions are cut at the tokens that the model takes, never at characters.
     scale
         ``"cosine"``: 100 max(cos, 0); ``"logit"``: the model's temperature times the cosine.
+    long
+        ``"truncate"`` a caption that is too long, or average the cosines of its ``"chunks"``.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, scale: str = "cosine") -> None:
-        self._model, self._tokenizer, self._scale = model, tokenizer, scale
+    def __init__(self, model: Any, tokenizer: Any, *, scale: str = "cosine", long: str = "truncate") -> None:
+        self._model, self._tokenizer, self._scale, self._long = model, tokenizer, scale, long
 
     @classmethod
     def load(cls, config: ScoreConfig) -> "CLIPScorer":
@@ -44,8 +46,9 @@ class CLIPScorer:
         from auscult.agfsync.shapes.models import WEIGHTS, load_clip
         from auscult.core.device import choose_device, choose_dtype
 
+        how = {"scale": config.clip_scale, "long": config.clip_long}
         if config.clip == "shapes":
-            return cls(load_clip(), AutoTokenizer.from_pretrained(WEIGHTS / "clip"), scale=config.clip_scale)
+            return cls(load_clip(), AutoTokenizer.from_pretrained(WEIGHTS / "clip"), **how)
         device = choose_device(config.device)
         try:
             dtype = getattr(torch, choose_dtype(device, config.dtype))
@@ -54,7 +57,7 @@ class CLIPScorer:
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"the CLIP {config.clip!r} cannot be loaded ({reason}): give a folder or an ID") from error
-        return cls(model.to(device).eval(), tokenizer, scale=config.clip_scale)
+        return cls(model.to(device).eval(), tokenizer, **how)
 
     def embed_images(self, images: "Sequence[Image]") -> npt.NDArray[np.float32]:
         """Return unit embeddings (N, D)."""
@@ -65,16 +68,22 @@ class CLIPScorer:
             return _unit(features(self._model.get_image_features(pixel_values=pixels)))
 
     def embed_texts(self, captions: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Return unit embeddings (N, D)."""
+        """Return embeddings (N, D): unit, or the mean of the unit embeddings of a caption's chunks."""
         import torch
 
         limit = self._model.config.text_config.max_position_embeddings
+        chunks = self._long == "chunks"
         tokens = self._tokenizer(
-            list(captions), truncation=True, padding="max_length", max_length=limit, return_tensors="pt"
-        )
+            list(captions), truncation=True, padding="max_length", max_length=limit, return_tensors="pt",
+            return_overflowing_tokens=chunks,
+        )  # fmt: skip
         ids = tokens.input_ids.to(self._model.device)
         with torch.inference_mode():
-            return _unit(features(self._model.get_text_features(input_ids=ids)))
+            found = _unit(features(self._model.get_text_features(input_ids=ids)))
+        if not chunks:
+            return found
+        owner = np.asarray(tokens.overflow_to_sample_mapping)
+        return np.stack([found[owner == row].mean(0) for row in range(len(captions))])
 
     def score(self, image: npt.NDArray[np.float32], text: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return the scores (N,) of rows of embeddings."""
