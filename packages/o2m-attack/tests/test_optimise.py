@@ -406,5 +406,10 @@ def test_text_candidates_of_an_iteration_are_scored_with_the_old_image(llava, re
     objective = Objective(llava, record, "2m", suffix=suffix)
     image = llava.preprocessor.clean(record.image)
     objective.set_image(image)
-    ids, loss = text_branch(objective, llava.prompts, objective.suffix_ids, SMALL, torch.Generator().manual_seed(0))
+    config = with_(topk=3)
+    ids, loss = text_branch(objective, llava.prompts, objective.suffix_ids, config, torch.Generator().manual_seed(0))
     assert loss == pytest.approx(float(objective.loss(image, ids)), abs=1e-5)
+    (position,) = (ids != objective.suffix_ids).nonzero().flatten().tolist()
+    _, gradient = objective.token_gradient(objective.suffix_ids)
+    steepest = (-gradient[position]).masked_fill(llava.prompts.forbidden(), -torch.inf).topk(3).indices
+    assert ids[position] in steepest
