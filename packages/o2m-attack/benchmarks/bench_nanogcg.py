@@ -80,7 +80,7 @@ def main() -> None:
     if not python:
         print(f"NANOGCG_PYTHON is not set: an environment with {HERE / 'nanogcg/requirements.txt'} is needed")
         return
-    seeds = [0, 1] if quick else list(range(10))
+    seeds = [0, 1] if quick else list(range(30))
     for name, (steps, sizes) in list(SIZES.items())[: 1 if quick else None]:
         llava = tiny_llava(**sizes, templates=Templates(question="{prompt}"))
         record = Record(
