@@ -178,13 +178,13 @@ def test_a_killed_run_goes_on_and_ends_equal(tmp_path):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and child.poll() is None:
         child.send_signal(signal.SIGSTOP)  # a state goes with its record: look while nothing moves
-        if any(states.glob("*.npz")):
+        if any(states.glob("[!.]*.npz")):
             break
         child.send_signal(signal.SIGCONT)
         time.sleep(0.05)
     child.kill()
     child.wait()
-    assert any(states.glob("*.npz")), "the child was killed too late or never saved a state"
+    assert any(states.glob("[!.]*.npz")), "the child was killed too late or never saved a state"
     attack = runpy.run_path(str(CHILD))["attack"]
     exported = []
     for name in ("whole", "killed"):
@@ -194,7 +194,7 @@ def test_a_killed_run_goes_on_and_ends_equal(tmp_path):
         images = sorted((tmp_path / name / "images").glob("*.png"))
         exported[-1] += [path.read_bytes() for path in images]
     assert exported[0] == exported[1]
-    assert not any(states.glob("*.npz"))
+    assert not any(states.glob("[!.]*.npz"))
 
 
 def test_distances_of_images():
