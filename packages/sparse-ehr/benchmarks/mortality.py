@@ -1,6 +1,6 @@
 """Mortality in the Challenge 2012 stays of the core's test data: models on five splits, deletion, ablations.
 
-About two hours on two cores, PyPOTS' models (``pypots/run.py``) some more. Stopped at any moment it goes on from its
+About three hours on two cores, PyPOTS' models (``pypots/run.py``) some more. Stopped at any moment it goes on from its
 folder, and a new folder begins with the predictions that docs/benchmarks/sparse-ehr-predictions.parquet keeps, from
 which every figure can be computed again::
 
