@@ -110,7 +110,7 @@ def _optimisers(page: Report, summary: dict[str, Any], direct: Sequence[dict[str
     if not optimised:
         return
     page.section("What each optimiser achieved")
-    rows = []
+    rows, costs = [], []
     for row in rates(direct, ("condition", "optimizer")):
         if row["optimizer"] == "none" and row["condition"] not in {reply["condition"] for reply in optimised}:
             continue
@@ -122,13 +122,16 @@ def _optimisers(page: Report, summary: dict[str, Any], direct: Sequence[dict[str
                 ("vision passes", "vision_passes"), ("seconds", "seconds"), ("largest change /255", "linf_255"),
             )
         }  # fmt: skip
-        rows.append(_row(row, "condition", "optimizer") | means)
-    _table(page, rows, caption="Losses and costs are means over records")
+        rows.append(_row(row, "condition", "optimizer"))
+        if row["optimizer"] != "none":
+            costs.append({name: row[name] for name in ("condition", "optimizer")} | means)
+    _table(page, rows)
+    _table(page, costs, caption="Losses and costs, means over records")
     compared = [
         {
             "condition": row["condition"], "first": row["first"], "second": row["second"], "records": row["pairs"],
             "ASR, difference": row["asr_difference"], "only first": row["wins"], "only second": row["losses"],
-            "p": row["p"], "p, Holm": row["p_holm"], "loss, difference": row["loss_difference"],
+            "p, Holm": row["p_holm"], "loss, difference": row["loss_difference"],
             "equal budget": row["equal_budget"],
         }
         for row in summary["comparisons"] if "none" not in (row["first"], row["second"])
