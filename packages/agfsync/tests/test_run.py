@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,11 @@ def test_files_of_your_own_stand_for_any_stage(done, tmp_path):
     assert use("train", folder / "train" / "adapter", root) == {"export": "adapter"}
     assert run(SMALL, root, stages=["train", "evaluate"])["evaluate"] == done[1]["evaluate"]
     assert use("train", folder / "train" / "adapter", root) == {"export": "adapter"}
+    other = shutil.copytree(folder / "train" / "adapter", tmp_path / "other")
+    weights = other / "pytorch_lora_weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")  # as long as the first
+    with pytest.raises(InputError, match="done with something else"):
+        use("train", other, root)
     command = ["agfsync", "use", "score", own / "score.jsonl", "--out", tmp_path / "paired", "--json"]
     assert json.loads(run_command(*command).stdout) == {"score": {"rows": 24}}
 

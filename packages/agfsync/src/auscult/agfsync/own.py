@@ -1,5 +1,6 @@
 """Files of your own in place of what a stage would make: questions, pictures, scores, or a tuned model."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -39,7 +40,8 @@ def use(name: str, source: Path, root: Path) -> dict[str, Any]:
     }  # fmt: skip
     if name == "train":
         export = _export_of(source)
-        content = [[str(path.relative_to(source)), path.stat().st_size] for path in sorted(source.rglob("*"))]
+        files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+        content = [[str(path.relative_to(source)), _hash_of(path)] for path in files]
         summary: dict[str, Any] = {"export": export}
         return adopt(
             root, name, str(source), digest(content), summary,
@@ -122,6 +124,11 @@ def _lines(source: Path, needed: tuple[str, ...]) -> list[tuple[str, Row]]:
             )
         found.append((place, {**row, "id": str(row["id"])}))
     return found
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _export_of(source: Path) -> str:
