@@ -21,7 +21,6 @@ class Package:
     name: str
     folder: Path
     torch: bool
-    built: bool
 
     @property
     def part(self):
@@ -48,7 +47,7 @@ class Package:
 
 
 PACKAGES = [
-    Package(name, ROOT / declared["folder"], declared["torch"], declared["built"])
+    Package(name, ROOT / declared["folder"], declared["torch"])
     for name, declared in SETTINGS["auscult"]["packages"].items()
 ]
 
