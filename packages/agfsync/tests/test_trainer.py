@@ -9,7 +9,8 @@ from peft import LoraConfig
 
 from auscult.agfsync import DiffusionDPOConfig, DiffusionDPOTrainer, cache_pairs
 from auscult.agfsync.training.draws import noise_pairs
-from auscult.agfsync.training.reference import adapters_off, weights_digest
+from auscult.agfsync.training.export import save_adapter
+from auscult.agfsync.training.reference import adapters_off, as_reference, weights_digest
 from auscult.agfsync.training.trainer import conditions_of, stack
 from auscult.core.errors import InputError
 
@@ -93,6 +94,70 @@ def test_a_fresh_adapter_changes_nothing_and_adapters_come_back_on(sd, cache):
         with pytest.raises(RuntimeError):
             fail_inside()
         assert torch.equal(sd.unet(noisy, t, states).sample, changed)
+
+
+@pytest.fixture
+def tuned(sd, tmp_path):
+    """A pipeline with an adapter that was trained before, loaded as diffusers' users do."""
+    sd.unet.add_adapter(lora(lora_dropout=0.2))
+    torch.manual_seed(1)
+    for name, parameter in sd.unet.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    save_adapter(sd.unet, tmp_path / "before")
+    sd.unet.delete_adapters("default")
+    sd.load_lora_weights(tmp_path / "before", adapter_name="style")
+    return sd
+
+
+def test_an_adapter_is_trained_on_against_what_it_was(tuned, cache, tmp_path):
+    seen = torch.randn(2, 4, 8, 8), torch.tensor([5, 700]), torch.randn(2, 16, 96)
+    untouched = copy.deepcopy(tuned.unet).eval()
+    trainer = make(tuned.unet, cache, tmp_path, adapter=False, scheduler=tuned.scheduler, save_steps=2)
+    names = list(trained(trainer))
+    assert names
+    assert all(".style." in name for name in names)
+    with torch.no_grad(), as_reference(tuned.unet, "style"):
+        assert torch.equal(tuned.unet.train()(*seen).sample, untouched(*seen).sample)
+    start = trained(trainer)
+    trainer.train()
+    end = trained(trainer)
+    assert list(end) == names
+    assert all(not torch.equal(end[name], start[name]) for name in names)
+    with torch.no_grad():
+        with as_reference(tuned.unet, "style"):
+            assert torch.equal(tuned.unet(*seen).sample, untouched(*seen).sample)
+        wanted = tuned.unet.eval()(*seen).sample
+    save_adapter(tuned.unet, tmp_path / "after", "style")
+    again = make(copy.deepcopy(untouched), cache, tmp_path, adapter=False, scheduler=tuned.scheduler, save_steps=2)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert_equal_weights(trained(again), end)
+    tuned.unload_lora_weights()
+    tuned.load_lora_weights(tmp_path / "after")
+    with torch.no_grad():
+        assert torch.equal(tuned.unet.eval()(*seen).sample, wanted)
+
+
+def test_training_an_adapter_on_begins_at_ln_2(tuned, cache, tmp_path):
+    for parameter in ("precompute_ref_log_probs", None):
+        options = {parameter: True, "ref_draws": 2} if parameter else {}
+        model = copy.deepcopy(tuned.unet)
+        model.peft_config["style"].lora_dropout = 0.0
+        for module in model.modules():
+            if hasattr(module, "lora_dropout"):
+                module.lora_dropout["style"] = torch.nn.Identity()
+        trainer = make(model, cache, tmp_path / str(parameter), adapter=False, scheduler=tuned.scheduler, **options)
+        trainer.train()
+        assert losses(trainer)[0] == pytest.approx(0.693147, abs=1e-5)
+
+
+def test_an_adapter_beside_another_is_refused(tuned, cache, tmp_path):
+    with pytest.raises(InputError, match="'style' already"):
+        make(tuned.unet, cache, tmp_path, scheduler=tuned.scheduler)
+    with warnings.catch_warnings(action="ignore"):
+        tuned.unet.add_adapter(lora(), "second")
+    with pytest.raises(InputError, match="'style' already"):
+        make(tuned.unet, cache, tmp_path, adapter=False, scheduler=tuned.scheduler)
 
 
 def test_both_halves_of_a_pair_share_noise_and_timestep(sd, cache):

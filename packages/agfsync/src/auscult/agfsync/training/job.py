@@ -71,9 +71,9 @@ def train(pairs: Path, model: str, config: TrainConfig, folder: Path, *, seed: i
     history = trainer.state.log_history
     text = json.dumps(finite(history), indent=1)
     replace_atomically(folder / "log.json", lambda partial: partial.write_text(text, encoding="utf-8"))
-    export = folder / ("adapter" if trainer.has_adapter else "pipeline")
+    export = folder / ("adapter" if trainer.adapter else "pipeline")
     with _failed_writing(folder):
-        if trainer.has_adapter:
+        if trainer.adapter:
             save_adapter(trainer.unet, export)
         else:
             pipeline.save_pretrained(export)

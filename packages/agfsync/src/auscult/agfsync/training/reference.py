@@ -1,7 +1,9 @@
 """What the reference model says: an adapter switched off, a frozen copy, or scalars computed before training."""
 
 import contextlib
+import copy
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,39 @@ def adapters_off(unet: Any) -> Iterator[None]:
         yield
     finally:
         unet.enable_adapters()
+
+
+REFERENCE = "reference"
+"""The name of the frozen copy of an adapter that training went on from."""
+
+
+def keep_reference(unet: Any, adapter: str) -> None:
+    """Keep a frozen copy of an adapter beside it, without dropout, as the reference of training that adapter."""
+    config = copy.deepcopy(unet.peft_config[adapter])
+    config.lora_dropout = 0.0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)  # two adapters are meant
+        unet.add_adapter(config, REFERENCE)
+    unet.set_adapter(adapter)
+    weights = dict(unet.named_parameters())
+    for name, kept in weights.items():
+        if f".{REFERENCE}." in name:
+            kept.data = weights[name.replace(f".{REFERENCE}.", f".{adapter}.")].detach().clone()
+            kept.requires_grad_(False)
+
+
+@contextlib.contextmanager
+def as_reference(unet: Any, adapter: str) -> Iterator[None]:
+    """Let a diffusers model with an adapter be its reference: with the kept copy, or without any adapter."""
+    if REFERENCE not in unet.peft_config:
+        with adapters_off(unet):
+            yield
+        return
+    unet.set_adapter(REFERENCE)
+    try:
+        yield
+    finally:
+        unet.set_adapter(adapter)
 
 
 def weights_digest(module: torch.nn.Module) -> str:

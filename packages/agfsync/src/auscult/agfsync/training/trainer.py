@@ -17,7 +17,7 @@ from auscult.agfsync.training.config import DiffusionDPOConfig
 from auscult.agfsync.training.draws import Noised, noise_pairs
 from auscult.agfsync.training.export import load_adapter, save_adapter
 from auscult.agfsync.training.losses import DPOLossOutput, PairErrors, preference_loss
-from auscult.agfsync.training.reference import ReferenceErrors, adapters_off, weights_digest
+from auscult.agfsync.training.reference import REFERENCE, ReferenceErrors, as_reference, keep_reference, weights_digest
 from auscult.core.device import leave_group_at_exit
 from auscult.core.errors import InputError
 from auscult.core.kernels.paired_error import paired_error
@@ -36,7 +36,8 @@ class DiffusionDPOTrainer(Trainer):
         A ``UNet2DConditionModel``, trained in place.
     ref_model
         The reference of full fine-tuning; left out, a frozen copy of the model, or no copy where its errors are
-        computed before training. With LoRA the reference is the model with its adapter off.
+        computed before training. With LoRA the reference is the model with its adapter off, or with a frozen copy
+        of the adapter where training goes on from one.
     args
         See :class:`~auscult.agfsync.training.config.DiffusionDPOConfig`.
     train_dataset, eval_dataset
@@ -46,7 +47,7 @@ class DiffusionDPOTrainer(Trainer):
     noise_scheduler
         The noise schedule of the model, from diffusers.
     peft_config
-        A ``LoraConfig``: train an adapter. Left out, all weights are trained, or the adapter that the model has.
+        A ``LoraConfig``: train a new adapter. Left out, all weights are trained, or the adapter that the model has.
     callbacks, optimizers
         As for ``transformers.Trainer``.
 
@@ -79,17 +80,27 @@ class DiffusionDPOTrainer(Trainer):
         args = args if args is not None else DiffusionDPOConfig(output_dir="diffusion-dpo")
         if noise_scheduler is None:
             raise InputError("noise_scheduler is missing: give the pipeline's scheduler")
+        found = list(getattr(model, "peft_config", None) or ())
+        if found and (peft_config is not None or len(found) > 1):
+            raise InputError(
+                f"the model has the adapter {found[0]!r} already: leave peft_config out to train it on, if it is the "
+                "only one, or fuse and unload what it has (pipeline.fuse_lora, pipeline.unload_lora_weights)"
+            )
         if peft_config is not None:
             model.requires_grad_(False)
             model.add_adapter(peft_config)
-        self.has_adapter = bool(getattr(model, "peft_config", None))
-        if self.has_adapter:
+        self.adapter: str | None = found[0] if found else "default" if peft_config is not None else None
+        if self.adapter:
             if ref_model is not None:
-                raise InputError("with an adapter the reference is the model without it: leave ref_model out")
+                raise InputError("with an adapter the reference is the model as training found it: leave ref_model out")
             from diffusers.training_utils import cast_training_params
 
             # Small updates of half-precision adapters round to nothing.
+            model.requires_grad_(False)
+            model.set_adapter(self.adapter)
             cast_training_params(model, dtype=torch.float32)
+            if found:
+                keep_reference(model, self.adapter)
         is_sdxl = getattr(model.config, "addition_embed_type", None) == "text_time"
         self.beta = args.beta if args.beta is not None else SDXL_BETA if is_sdxl else SD_BETA
         self.noise_scheduler = noise_scheduler
@@ -103,7 +114,7 @@ class DiffusionDPOTrainer(Trainer):
         )  # fmt: skip
         leave_group_at_exit()
         self.ref_model: Any = None
-        if not self.has_adapter and not args.precompute_ref_log_probs:
+        if not self.adapter and not args.precompute_ref_log_probs:
             self.ref_model = copy.deepcopy(model) if ref_model is None else ref_model
             self.ref_model.requires_grad_(False).eval().to(args.device)
         elif ref_model is not None:
@@ -209,8 +220,8 @@ class DiffusionDPOTrainer(Trainer):
         """Return the reference's predictions for exactly what the policy saw."""
         unet = self.unet
         with self.accelerator.autocast():  # as accelerate runs the policy
-            if self.has_adapter:
-                with adapters_off(unet):
+            if self.adapter:
+                with as_reference(unet, self.adapter):
                     result: Tensor = _Denoiser.predict(unet, drawn.noisy, drawn.timesteps, conditions_of(batch))
                 return result
             if self.ref_model is None:
@@ -241,7 +252,7 @@ class DiffusionDPOTrainer(Trainer):
             found = []
             for number in range(self.args.ref_draws):
                 drawn = self._draw(batch, [number] * len(batch["pair"]))
-                if self.has_adapter or self.ref_model is not None:
+                if self.adapter or self.ref_model is not None:
                     predicted = self._reference(batch, drawn)
                 else:
                     with self.accelerator.autocast():
@@ -257,8 +268,9 @@ class DiffusionDPOTrainer(Trainer):
         return computed
 
     def _digest_of_base(self) -> str:
-        if self.has_adapter:
-            kept = {name: value for name, value in self.unet.state_dict().items() if "lora_" not in name}
+        if self.adapter:
+            weights = self.unet.state_dict().items()
+            kept = {name: value for name, value in weights if "lora_" not in name or f".{REFERENCE}." in name}
             base = nn.Module()
             for index, (name, value) in enumerate(sorted(kept.items())):
                 base.register_buffer(f"{index}_{name.replace('.', '_')}", value)
@@ -329,8 +341,8 @@ class DiffusionDPOTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(str(output_dir if output_dir is not None else self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        if self.has_adapter:
-            save_adapter(self.unet, folder)
+        if self.adapter:
+            save_adapter(self.unet, folder, self.adapter)
         else:
             self.unet.save_pretrained(folder / "unet")
         if self.args.sync_ref_model:
@@ -339,8 +351,8 @@ class DiffusionDPOTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
-        if self.has_adapter:
-            load_adapter(self.unet, folder)
+        if self.adapter:
+            load_adapter(self.unet, folder, self.adapter)
             return
         self.unet.load_state_dict(_weights_of(folder / "unet"))
         if self.args.sync_ref_model:
