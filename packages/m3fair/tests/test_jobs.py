@@ -127,9 +127,44 @@ def test_mitigate_trains_saves_and_compares(run, stays, tmp_path, estimator):
 
 
 @pytest.mark.parametrize(
+    ("names", "positive", "outcome"),
+    [(None, "0", 0), (None, "1", 1), ({0: "survived", 1: "died"}, "survived", "survived")],
+)
+def test_mitigate_keeps_the_label_as_it_stands_in_the_file(run, stays, tmp_path, names, positive, outcome):
+    stays = stays if names is None else stays.assign(died=stays["died"].map(names))
+    stays[:400].to_csv("train.csv", index=False)
+    stays[400:].to_parquet("test.parquet")
+    options = ["--label", "died", "--sensitive", "sex=F", "--out", "m.joblib", "--positive", positive]
+    files = ["--report", "page.html", "--card", "card.md"]
+    code, out, err = run("mitigate", "train.csv", "--test", "test.parquet", *options, *files, "--json")
+    assert code == 0, err
+    found = json.loads(out)["after"]
+    assert (found["label"], found["positive"]) == ("died", outcome)
+    assert f"Positive outcome: died = {outcome}." in (tmp_path / "card.md").read_text("utf-8")
+    assert f"positive is died = {outcome}" in (tmp_path / "page.html").read_text("utf-8")
+    model = joblib.load(tmp_path / "m.joblib")
+    test = stays[400:]
+    assert set(model.classes_) == set(stays["died"])
+    assert model.reweigher_.table_.columns == ("sex", "died")
+    chosen = model.predict(test.drop(columns="died")) == outcome
+    assert found["overall"]["selection_rate"] == pytest.approx(chosen.mean())
+    score = model.predict_proba(test.drop(columns="died"))[:, list(model.classes_).index(outcome)]
+    truth = (test["died"] == outcome).to_numpy()
+    area = np.mean(score[truth][:, None] > score[~truth]) + np.mean(score[truth][:, None] == score[~truth]) / 2
+    assert found["overall"]["auroc"] == pytest.approx(area)
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--estimator", "forest"], "forest"),
+        (["--estimator", "sklearn.linear_model:LinearRegression"], "is no scikit-learn classifier"),
+        (["--estimator", "sklearn.cluster:KMeans"], "is no scikit-learn classifier"),
+        (["--estimator", "sklearn.preprocessing:StandardScaler"], "is no scikit-learn classifier"),
+        (
+            ["--estimator", "sklearn.naive_bayes:MultinomialNB"],
+            "MultinomialNB' cannot be fitted to these rows: Negative",
+        ),
         (["--estimator", "sklearn.tree:Nothing"], "Nothing"),
         (["--estimator", "sklearn.neighbors:KNeighborsClassifier"], "ignores sample_weight"),
         (["--estimator", "pathlib:Path"], "pathlib:Path"),
@@ -309,3 +344,12 @@ def test_test_rows_that_cannot_be_used(run, stays, tmp_path, change, words):
     assert words in err
     assert len(err.strip().splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_feature_of_lists_is_refused(run, stays):
+    stays.assign(unit=[["ward"]] * len(stays)).to_parquet("rows.parquet")
+    options = ["--test", "rows.parquet", "--label", "died", "--sensitive", "sex=F", "--out", "m.joblib"]
+    code, out, err = run("mitigate", "rows.parquet", *options)
+    assert (code, out) == (2, "")
+    assert "'unit' has values that are neither numbers nor text" in err
+    assert len(err.strip().splitlines()) == 1

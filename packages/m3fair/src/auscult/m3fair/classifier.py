@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone, is_classifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, get_tags
@@ -59,7 +59,7 @@ class ReweightedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
     Raises
     ------
     InputError
-        When the estimator would ignore ``sample_weight``, or no attribute is named.
+        When the estimator is no classifier or would ignore ``sample_weight``, or no attribute is named.
 
     Notes
     -----
@@ -94,10 +94,14 @@ class ReweightedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
         sample_weight
             (n,) prior weights.
         """
+        if not is_classifier(self._estimator()):
+            raise InputError(
+                f"{type(self._estimator()).__name__} is no classifier: choose one that takes sample_weight"
+            )
         if not hasattr(X, "columns"):
             X = _check_array(X, get_tags(self._estimator()).input_tags)
         validate_data(self, X, y, skip_check_array=True)
-        y = _check_y(y)
+        outcome, y = y, _check_y(y)
         check_classification_targets(y)
         reweigher = Reweigher() if self.reweigher is None else clone(self.reweigher)
         if sensitive_features is None:
@@ -105,7 +109,7 @@ class ReweightedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         weights = np.asarray(
-            reweigher.fit_weights(None, y, sensitive_features=sensitive_features, sample_weight=sample_weight)
+            reweigher.fit_weights(None, outcome, sensitive_features=sensitive_features, sample_weight=sample_weight)
         )
         estimator = clone(self._estimator())
         estimator.fit(X, y, **_weight_parameter(estimator, weights))

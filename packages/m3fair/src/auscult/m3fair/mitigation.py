@@ -84,21 +84,30 @@ def mitigate(
     absent = [name for name in (*features, label) if name not in test.columns]
     if absent:
         raise InputError(f"the test rows have no column {absent[0]!r}, which the training rows have")
+    if positive not in train[label].unique():
+        raise InputError(
+            f"the positive value {positive!r} of {label!r} does not occur: it has {list_values(train[label].unique())}"
+        )
     _check_features(train[features], test[features])
     pipeline = _pipeline(train[features], make_estimator(estimator, seed))
     prior = None if weight is None else train[weight].to_numpy()
-    y = (train[label] == positive).astype(int).to_numpy()
-    plain = clone(pipeline)
-    keyword = {} if prior is None else {f"{pipeline.steps[-1][0]}__sample_weight": prior}
-    plain.fit(train[features], y, **keyword)
-    model = ReweightedClassifier(pipeline, reweigher).fit(train[features], y, sample_weight=prior)
-    truth = (test[label] == positive).astype(int).to_numpy()
+    plain, model = clone(pipeline), ReweightedClassifier(pipeline, reweigher)
+    try:
+        model.fit(train[features], train[label], sample_weight=prior)
+        keyword = {} if prior is None else {f"{pipeline.steps[-1][0]}__sample_weight": prior}
+        plain.fit(train[features], train[label].to_numpy(), **keyword)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".:")
+        raise InputError(f"the estimator {estimator!r} cannot be fitted to these rows: {reason}") from None
 
     def examine(fitted: Any) -> DisparityReport:
-        score = fitted.predict_proba(test[features])[:, 1] if hasattr(fitted, "predict_proba") else None
+        column = np.flatnonzero(fitted.classes_ == positive)[0]
+        score = fitted.predict_proba(test[features])[:, column] if hasattr(fitted, "predict_proba") else None
         return audit(
-            truth, fitted.predict(test[features]), sensitive_features=test[[a.name for a in attributes]],
-            attributes=attributes, y_score=score, order=order,
+            test[label], fitted.predict(test[features]), sensitive_features=test[[a.name for a in attributes]],
+            attributes=attributes, y_score=score, order=order, positive=positive,
             sample_weight=None if weight is None else test[weight].to_numpy(),
         )  # fmt: skip
 
@@ -127,7 +136,10 @@ def mitigate_files(
     names = [attribute.name for attribute in sensitive]
     check_roles({"--label": label, "--weight": weight}, names)
     counted = count_files(train, sensitive, label, weight)
-    chosen = as_number(choose_positive(counted.values[-1], positive, label))
+    outcomes = [as_number(value) for value in counted.values[-1]]
+    if any(isinstance(value, str) for value in outcomes):
+        outcomes = list(counted.values[-1])
+    chosen = choose_positive(outcomes, positive, label)
     # Numbers that have bins are cut where they are used.
     references = [one if one.bins is not None else resolve_reference(one, counted) for one in sensitive]
     text = [label, *(attribute.name for attribute in sensitive if attribute.bins is None)]
@@ -141,10 +153,13 @@ def mitigate_files(
                 f"{str(paths[0])!r} has no column {absent[0]!r}; it has {', '.join(map(repr, frame.columns))}"
             )
         # A label that is text in one file and a number in the other is one label.
-        frame[label] = frame[label].map({value: as_number(clean_value(value)) for value in frame[label].unique()})
+        known = {value: clean_value(value) for value in frame[label].unique()}
+        numbers = {value: as_number(plain) for value, plain in known.items()}
+        texts = any(isinstance(number, str) for number in numbers.values())
+        frame[label] = frame[label].map(known if texts else numbers)
         values = sort_values([clean_value(value) for value in frame[label].unique()])
         check_label(values, label)
-        other = [value for value in values if value not in [as_number(known) for known in counted.values[-1]]]
+        other = [value for value in values if value not in outcomes]
         if other:
             raise InputError(
                 f"the label {label!r} has the value {other[0]!r} in {str(paths[0])!r}, which the training rows do not "
@@ -170,8 +185,10 @@ def make_estimator(name: str, seed: int = 0) -> Any:
     Raises
     ------
     InputError
-        For a name that leads to no class.
+        For a name that leads to no class, and for a class that is no classifier.
     """
+    from sklearn.base import is_classifier
+
     module, colon, attribute = ESTIMATORS.get(name, name).partition(":")
     if not colon:
         raise InputError(f"the estimator {name!r} is unknown: choose {', '.join(ESTIMATORS)} or module:Class")
@@ -182,16 +199,16 @@ def make_estimator(name: str, seed: int = 0) -> Any:
         made = found()
     except (ImportError, AttributeError, TypeError) as error:
         raise InputError(f"the estimator {name!r} cannot be made ({error}): name an importable module:Class") from None
-    if not hasattr(made, "get_params"):
-        raise InputError(f"the estimator {name!r} is no scikit-learn classifier: it has no get_params")
+    if not hasattr(made, "get_params") or not is_classifier(made):
+        raise InputError(f"the estimator {name!r} is no scikit-learn classifier: name one that takes sample_weight")
     known = made.get_params()
     settings = {"random_state": seed, "max_iter": 1000 if name == "logistic" else None}
     return made.set_params(**{key: value for key, value in settings.items() if key in known and value is not None})
 
 
 def _check_features(train: Any, test: Any) -> None:
-    """Refuse features that are numbers in one part and text in the other, and infinite ones."""
-    from pandas.api.types import is_numeric_dtype
+    """Refuse features that are numbers in one part and text in the other, lists and infinite numbers."""
+    from pandas.api.types import infer_dtype, is_numeric_dtype
 
     for name in train.columns:
         kinds = ["numbers" if is_numeric_dtype(part[name]) else "text" for part in (train, test)]
@@ -200,6 +217,8 @@ def _check_features(train: Any, test: Any) -> None:
                 f"the feature {name!r} is {kinds[0]} in the training rows and {kinds[1]} in the test rows: "
                 "write it alike in both"
             )
+        if kinds[0] == "text" and any(infer_dtype(part[name], skipna=True) == "mixed" for part in (train, test)):
+            raise InputError(f"the feature {name!r} has values that are neither numbers nor text: take it apart before")
         if kinds[0] == "numbers" and any(np.isinf(part[name].to_numpy(dtype=float)).any() for part in (train, test)):
             raise InputError(f"the feature {name!r} has an infinite value: leave the field empty where it is unknown")
 
