@@ -14,7 +14,9 @@ from sklearn.metrics import roc_auc_score
 from auscult.core.errors import InputError
 from auscult.m3fair import Attribute, CountTable, audit, audit_table
 from auscult.m3fair.auditing import GROUP_DISPARITIES, GROUP_METRICS
+from auscult.m3fair.coding import code_columns
 from auscult.m3fair.groups import POOLED
+from auscult.m3fair.rows import Rows
 
 
 @pytest.fixture
@@ -333,6 +335,25 @@ def test_a_count_table_is_all_that_is_needed(rows):
     found = audit_table(CountTable.sum(parts), attributes, label="y", decision="p")
     expected = audit(rows["y"], rows["p"], sensitive_features=rows, attributes=attributes, sample_weight=rows["v"])
     assert found.to_json() == expected.to_json()
+
+
+def test_a_table_is_read_by_name(rows):
+    names = ["sex", "y", "v", "p", "race"]
+    table = CountTable.count_rows(rows, names)
+    attributes = [Attribute("race", "W"), Attribute("sex", "M")]
+    one_by_one = Rows()
+    one_by_one.add(code_columns(rows, names), score=rows["score"].to_numpy())
+    found = audit_table(table, attributes, label="y", decision="p", rows=one_by_one)
+    expected = audit(rows["y"], rows["p"], sensitive_features=rows, attributes=attributes, y_score=rows["score"])
+    assert found.to_json() == expected.to_json()
+    turned = audit_table(table, attributes, label="p", decision="y")
+    assert turned.overall.metrics["selection_rate"] == rows["y"].mean()
+    with pytest.raises(InputError, match="the table has no column 'age'; it has 'sex', 'y', 'v', 'p', 'race'"):
+        audit_table(table, [Attribute("age")], label="y", decision="p")
+    with pytest.raises(InputError, match="the table has no column 'died'"):
+        audit_table(table, attributes, label="died", decision="p")
+    with pytest.raises(InputError, match="'v' has bins, but a count table has no rows left to cut"):
+        audit_table(table, [Attribute("v", bins=[1.0])], label="y", decision="p")
 
 
 def test_bins_are_groups(rows):

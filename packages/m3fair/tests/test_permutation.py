@@ -122,6 +122,17 @@ def test_every_group_is_tested_and_adjusted():
     assert found.holm[2] == pytest.approx(0.003)
 
 
+def test_the_table_is_read_by_name():
+    table = table_of(["sex", "alarm", "race", "died"])
+    options = {"label": "died", "decision": "alarm", "n_permutations": 99}
+    found = permutation_test(table, [Attribute("race", "a")], **options)
+    expected = permutation_test(table_of(["race", "died", "alarm"]), [Attribute("race", "a")], **options)
+    assert np.array_equal(found.value, expected.value)
+    assert np.array_equal(found.p_value, expected.p_value)
+    with pytest.raises(InputError, match="the table has no column 'age'"):
+        permutation_test(table, [Attribute("age")], **options)
+
+
 def test_the_seed_decides():
     table = table_of(["race", "sex", "died", "alarm"])
     attributes = [Attribute("race", "a"), Attribute("sex", "M")]

@@ -487,6 +487,9 @@ def refusals():
     yield "privileged values of the attribute 'age'", lambda: Reweigher(Attribute("age", "old", bins=[2])).fit(X, y)
     yield "no number to learn", lambda: Reweigher(Attribute("age", bins=2)).fit({"age": [np.nan] * 4}, y)
     yield "no column 'x'", lambda: Reweigher("x").fit_table(CountTable.count_rows({**X, "y": y}, ["sex", "y"]))
+    table = CountTable.count_rows({"age": [1, 2], "y": [0, 1]}, ["age", "y"])
+    yield "'age' has bins, but a count table", lambda: Reweigher(Attribute("age", 1, bins=[1])).fit_table(table)
+    yield "'y' is the label, and is named", lambda: Reweigher("y").fit_table(table)
     yield "lazy frame has no rows", lambda: Reweigher("sex").fit(pl.LazyFrame(X), y)
     yield "'a' 2 times", lambda: Reweigher().fit(pd.DataFrame([[1, 2]], columns=["a", "a"]), [1])
 

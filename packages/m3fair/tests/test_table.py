@@ -217,6 +217,8 @@ def test_a_lazy_frame_without_rows():
 def test_marginal_keep_and_map_values(rows):
     table = CountTable.count_rows(rows, ["sex", "age", "died"], weight="v")
     assert table.marginal(["died", "sex"]) == CountTable.count_rows(rows, ["died", "sex"], weight="v")
+    with pytest.raises(InputError, match="the table has no column 'race'; it has 'sex', 'age', 'died'"):
+        table.marginal(["race"])
     nothing = table.marginal([])
     assert (nothing.n, nothing.total_weight, len(nothing)) == (500, rows["v"].sum(), 1)
     men = table.keep(table.codes[:, 0] == table.values[0].index("M"))

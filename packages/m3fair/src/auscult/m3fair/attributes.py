@@ -175,6 +175,16 @@ def as_attributes(attributes: Sequence[Attribute | str] | Attribute | str | None
     return made
 
 
+def check_no_bins(attributes: Sequence[Attribute]) -> None:
+    """Refuse attributes with bins: a table of counts has no numbers left to cut."""
+    cut = [attribute.name for attribute in attributes if attribute.bins is not None]
+    if cut:
+        raise InputError(
+            f"the attribute {cut[0]!r} has bins, but a count table has no rows left to cut: count the bins' names and "
+            "leave bins=None"
+        )
+
+
 def assign_levels(attributes: Sequence[Attribute], top_ranks: Sequence[int]) -> tuple[int, ...]:
     """Return each attribute's level; one without takes the next power of two above all scores so far.
 

@@ -148,7 +148,7 @@ def audit_table(
     Parameters
     ----------
     table
-        Its columns are the attributes' names, ``label`` and ``decision``, in this order.
+        Among its columns are the attributes' names, ``label`` and ``decision``.
     rows
         The same rows one by one, for the AUROC and clusters.
     positive
@@ -166,7 +166,7 @@ def audit_table(
             raise InputError(f"the {kind} {unknown[0]!r} is unknown: choose from {', '.join(known)}")
     cells = ConfusionCells.of(table, attributes, label=label, decision=decision, positive=positive)
     groups = cells.groups
-    single = None if rows is None else rows.arrays(groups, cells.positive)
+    single = None if rows is None else rows.arrays(groups, cells.positive, label=label, decision=decision)
     if single is not None and single.cluster is not None and ci == "closed":
         raise InputError("the closed forms take rows as independent: with clusters, ask for the bootstrap (ci)")
     ranked = None if single is None or single.score is None else single.by_score()

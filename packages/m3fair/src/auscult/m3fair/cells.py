@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from auscult.core.errors import InputError
-from auscult.m3fair.attributes import Attribute
+from auscult.m3fair.attributes import Attribute, check_no_bins
 from auscult.m3fair.groups import Groups, Mask
 from auscult.m3fair.metrics.confusion import Array, Confusion
 from auscult.m3fair.outcome import check_decision, choose_positive, unify_outcomes
@@ -37,13 +37,16 @@ class ConfusionCells:
     def of(
         cls, table: CountTable, attributes: Sequence[Attribute], *, label: str, decision: str, positive: str | None
     ) -> "ConfusionCells":
-        """Return the cells of a table whose columns are the attributes' names, ``label`` and ``decision``.
+        """Return the cells of a table among whose columns are the attributes' names, ``label`` and ``decision``.
 
         Raises
         ------
         InputError
-            For a table without rows, and outcomes that are missing, not two, or of different values.
+            For an absent column, an attribute with bins, a table without rows, and outcomes that are missing, not
+            two, or of different values.
         """
+        check_no_bins(attributes)
+        table = table.marginal([*(attribute.name for attribute in attributes), label, decision])
         if table.n == 0:
             raise InputError("there are no rows to audit")
         table = unify_outcomes(table, label, decision)

@@ -92,7 +92,7 @@ class Groups:
 
     @classmethod
     def of(cls, table: CountTable, attributes: Sequence[Attribute]) -> "Groups":
-        """Return the groups of a table whose first columns are the attributes."""
+        """Return the groups of a table whose first columns are the attributes, in this order."""
         count = len(attributes)
         values = table.values[:count]
         for attribute, mine in zip(attributes, values, strict=True):

@@ -87,14 +87,14 @@ def permutation_test(
     Parameters
     ----------
     table
-        Its columns are the attributes' names, ``label`` and ``decision``, in this order.
+        Among its columns are the attributes' names, ``label`` and ``decision``.
     attributes
         The sensitive attributes.
     metric
         Name in :data:`~auscult.m3fair.metrics.disparity.DISPARITIES`. Error rates are tested among rows of one
         label, predictive values among rows of one decision, so that groups may differ in the other rates.
     label, decision
-        Names of the last two columns.
+        Names of two of its columns.
     positive
         The positive value as text.
     order
@@ -107,7 +107,7 @@ def permutation_test(
     Raises
     ------
     InputError
-        For an unknown metric, fewer than one permutation, and 10^9 or more rows in a comparison.
+        For an absent column, an unknown metric, fewer than one permutation, and 10^9 or more rows in a comparison.
 
     Examples
     --------

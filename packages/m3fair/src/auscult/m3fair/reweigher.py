@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from auscult.core.errors import InputError
-from auscult.m3fair.attributes import Attribute, Cut, as_attributes
+from auscult.m3fair.attributes import Attribute, Cut, as_attributes, check_no_bins
 from auscult.m3fair.coding import (
     CodedColumns,
     as_frame,
@@ -137,12 +137,20 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
         return self
 
     def fit_table(self, table: CountTable) -> Self:
-        """Learn the factors from a count table whose last column is the label; bins must be applied before."""
+        """Learn the factors from a count table whose last column is the label.
+
+        Raises
+        ------
+        InputError
+            For an absent column, and an attribute with bins, which must be applied before counting.
+        """
         attributes = as_attributes(self.attributes) or as_attributes(table.columns[:-1])
-        absent = [a.name for a in attributes if a.name not in table.columns[:-1]]
-        if absent:
-            raise InputError(f"the table has no column {absent[0]!r}; it has {list(table.columns)}")
         self._check_parameters(attributes)
+        check_no_bins(attributes)
+        if table.columns[-1] in [a.name for a in attributes]:
+            raise InputError(
+                f"the table's last column {table.columns[-1]!r} is the label, and is named as an attribute"
+            )
         self.cuts_: dict[str, Cut] = {}
         self.attributes_ = attributes
         self._fit_table(table.marginal([*(a.name for a in attributes), table.columns[-1]]))

@@ -48,6 +48,7 @@ class Rows:
     """Rows of an audit with their attributes, label and decision; scores, weights and clusters where wanted."""
 
     def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
         self._number: dict[tuple[Hashable, ...], int] = {}
         self._clusters = ColumnCoder()
         self._blocks: list[tuple[npt.NDArray[Any] | None, ...]] = []
@@ -60,7 +61,7 @@ class Rows:
         Parameters
         ----------
         coded
-            n rows, coded over the attributes, the label and the decision.
+            n rows, coded over the attributes, the label and the decision, the same columns in every block.
         score, weight
             (n,) checked: finite, and not negative weights.
         cluster
@@ -71,6 +72,7 @@ class Rows:
         InputError
             For clusters of another length and missing ones.
         """
+        self._names = coded.names
         row, cells = joint_codes(coded.codes, coded.sizes)
         keys = [tuple(values[code] for values, code in zip(coded.values, cell, strict=True)) for cell in cells.tolist()]
         numbers = np.array([self._number.setdefault(key, len(self._number)) for key in keys], dtype=np.int32)
@@ -82,12 +84,14 @@ class Rows:
                 raise InputError("some rows have no cluster: fill them in or drop these rows")
         self._blocks.append((numbers[row], score, weight, cluster))
 
-    def arrays(self, groups: Groups, positive: Hashable) -> RowArrays:
+    def arrays(self, groups: Groups, positive: Hashable, *, label: str, decision: str) -> RowArrays:
         """Return all rows, with the combinations numbered as in ``groups`` and outcomes compared to ``positive``."""
         place = {combination: p for p, combination in enumerate(groups.combinations)}
-        combination = np.array([place[key[:-2]] for key in self._number], dtype=np.int32)
-        label, decision = (
-            np.array([positive in (key[k], as_number(key[k])) for key in self._number], dtype=bool) for k in (-2, -1)
+        at = [self._names.index(attribute.name) for attribute in groups.attributes]
+        combination = np.array([place[tuple(key[k] for k in at)] for key in self._number], dtype=np.int32)
+        labels, decisions = (
+            np.array([positive in (key[k], as_number(key[k])) for key in self._number], dtype=bool)
+            for k in map(self._names.index, (label, decision))
         )
         number, score, weight, cluster = (
             None if parts[0] is None else np.concatenate(parts) for parts in zip(*self._blocks, strict=True)
@@ -96,4 +100,4 @@ class Rows:
             # Integers are coded by their range, so numbers that no row has are left out here.
             occurs = np.bincount(cluster) > 0
             cluster = (np.cumsum(occurs) - 1)[cluster]
-        return RowArrays(combination[number], label[number], decision[number], score, weight, cluster)
+        return RowArrays(combination[number], labels[number], decisions[number], score, weight, cluster)

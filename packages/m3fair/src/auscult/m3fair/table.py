@@ -189,7 +189,16 @@ class CountTable:
         return float(self.weight.sum())
 
     def marginal(self, columns: Sequence[str]) -> "CountTable":
-        """Return the table of some of the columns, in the order asked for."""
+        """Return the table of some of the columns, in the order asked for.
+
+        Raises
+        ------
+        InputError
+            For a column that the table does not have.
+        """
+        absent = [name for name in columns if name not in self.columns]
+        if absent:
+            raise InputError(f"the table has no column {absent[0]!r}; it has {', '.join(map(repr, self.columns))}")
         positions = [self.columns.index(name) for name in columns]
         return _canonical(
             tuple(columns), tuple(self.values[i] for i in positions), self.codes[:, positions],
