@@ -9,7 +9,7 @@ import pytest
 
 from auscult.core.errors import InputError
 from auscult.core.testing import assert_self_contained
-from auscult.m3fair import CountTable
+from auscult.m3fair import Attribute, CountTable, audit
 from auscult.m3fair.jobs import Limit
 from auscult.m3fair.metrics import DISPARITIES, RATES
 
@@ -99,9 +99,44 @@ def test_a_limit_ends_with_code_1_and_says_where(run, stays):
     assert "parity>0.1" in err
 
 
-def test_a_limit_on_nothing_defined_is_exceeded(stays):
-    from auscult.m3fair import audit
+@pytest.mark.parametrize(
+    ("text", "exceeded"),
+    [
+        ("di<0.8", True), ("di<0.4", False), ("di>1.25", True), ("di>2", False), ("di>1.99", True),
+        ("spd>0.3", True), ("spd>0.4", False), ("spd<-0.3", False), ("accuracy_difference<-0.2", True),
+        ("accuracy_difference>0.2", True), ("accuracy_difference<-0.3", False),
+    ],
+)  # fmt: skip
+def test_a_limit_in_either_direction(text, exceeded):
+    """Of M a third is selected and every decision right, of F two thirds and three quarters of the decisions."""
+    sex = ["M"] * 12 + ["F"] * 12
+    y, p = [1] * 4 + [0] * 8 + [1] * 5 + [0] * 7, [1] * 4 + [0] * 8 + [1] * 8 + [0] * 4
+    report = audit(
+        y, p, sensitive_features={"sex": sex}, attributes=[Attribute("sex", "M")],
+        disparities=("statistical_parity_difference", "disparate_impact", "accuracy_difference"),
+    )  # fmt: skip
+    assert bool(Limit.parse(text).exceeded_by(report)) == exceeded
 
+
+@pytest.mark.parametrize(
+    "text",
+    ["di>0.8", "di<1.25", "di<0", "spd>-0.1", "spd<0.1", "spd>1", "eod<-1", "average_absolute_odds_difference<-0.1"],
+)
+def test_a_limit_that_makes_no_sense_is_refused(text):
+    with pytest.raises(InputError, match="is no limit of"):
+        Limit.parse(text)
+
+
+def test_an_undefined_group_is_not_within_a_limit():
+    sex = ["F", "F", "F", "M", "M", "M", "X"]
+    report = audit([1, 0, 1, 1, 0, 1, 0], [1, 0, 1, 1, 0, 1, 0], sensitive_features={"sex": sex}, min_group=0)
+    assert Limit.parse("eod>0.1").exceeded_by(report) == [
+        "equal_opportunity_difference is undefined for sex: X against F (n=1)"
+    ]
+    assert Limit.parse("spd>0.9").exceeded_by(report) == []
+
+
+def test_a_limit_on_nothing_defined_is_exceeded(stays):
     report = audit([1, 0, 1, 0], [1, 0, 1, 0], sensitive_features={"sex": ["F", "F", "F", "F"]}, min_group=0)
     assert Limit.parse("eod>0.1").exceeded_by(report) == ["equal_opportunity_difference is undefined for every group"]
     with pytest.raises(InputError, match="no limit"):

@@ -19,7 +19,7 @@ from auscult.m3fair.coding import code_columns
 from auscult.m3fair.metrics.confusion import RATES
 from auscult.m3fair.metrics.disparity import DISPARITIES
 from auscult.m3fair.outcome import as_number, check_label, choose_positive, match_value, unify_outcomes
-from auscult.m3fair.results import DisparityReport
+from auscult.m3fair.results import DisparityReport, DisparityResult
 from auscult.m3fair.reweigher import Reweigher
 from auscult.m3fair.rows import Rows
 from auscult.m3fair.table import CountTable
@@ -32,14 +32,17 @@ _SHORT = dict(zip(("spd", "di", "eod", "aod"), GROUP_DISPARITIES, strict=True))
 class Limit:
     """A limit that a disparity must not exceed: ``METRIC>LIMIT`` or ``METRIC<LIMIT``.
 
+    ``spd>0.1`` and ``di<0.8`` hold in both directions: they take the absolute value of a difference, and the smaller of
+    a ratio and its reciprocal. ``spd<-0.1`` and ``di>1.25`` take the value as it is.
+
     Parameters
     ----------
     metric
         One of the audit's disparities, or spd, di, eod, aod.
     below
-        Whether smaller values exceed the limit, as for a ratio.
+        Whether smaller values exceed the limit.
     limit
-        Compared with the absolute value of a difference, and with the smaller of a ratio and its reciprocal.
+        Of a difference, 0 to 1 for ``>`` and -1 to 0 for ``<``; of a ratio, 0 to 1 for ``<`` and at least 1 for ``>``.
     """
 
     metric: str
@@ -48,7 +51,7 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str) -> "Limit":
-        """Return the limit that a text writes."""
+        """Return the limit that a text writes; one that parity exceeds, or nothing can, is refused."""
         match = _LIMIT.fullmatch(text)
         metric = _SHORT.get(match[1], match[1]) if match else ""
         if match is None or metric not in DISPARITIES:
@@ -56,20 +59,38 @@ class Limit:
                 f"--fail-on {text!r} is no limit: write METRIC>LIMIT or METRIC<LIMIT with one of "
                 f"{', '.join((*_SHORT, *DISPARITIES))}, such as 'spd>0.1' or 'di<0.8'"
             )
-        return cls(metric, match[2] == "<", float(match[3]))
+        below, limit = match[2] == "<", float(match[3])
+        if DISPARITIES[metric].neutral == 1:
+            sensible, forms = 0 < limit <= 1 if below else limit >= 1, "'di<0.8', or 'di>1.25' for one direction"
+        elif metric == "average_absolute_odds_difference":
+            sensible, forms = not below and 0 <= limit < 1, f"{metric + '>0.1'!r}"
+        else:
+            sensible = -1 < limit <= 0 if below else 0 <= limit < 1
+            forms = f"{match[1] + '>0.1'!r}, or {match[1] + '<-0.1'!r} for one direction"
+        if not sensible:
+            raise InputError(f"--fail-on {text!r} is no limit of {metric}: write it as {forms}")
+        return cls(metric, below, limit)
 
     def exceeded_by(self, report: DisparityReport) -> list[str]:
-        """Return a sentence for every group over the limit; an audit without any defined value is over it too."""
+        """Return a sentence for every group over the limit; what is undefined is not within it."""
         items = [
             item for item in report.comparisons if item.metric == self.metric and item.comparison.group is not None
         ]
-        defined = [item for item in items if item.value == item.value]
+        if all(item.value != item.value for item in items):
+            return [f"{self.metric} is undefined for every group"]
         found = []
-        for item in defined:
-            value = 1 - item.distance if self.metric == "disparate_impact" else item.distance
-            if value < self.limit if self.below else value > self.limit:
+        for item in items:
+            if item.value != item.value:
+                found.append(f"{self.metric} is undefined for {item.comparison} (n={item.n})")
+            elif self._exceeded(item):
                 found.append(f"{self.metric} is {item.value:.4g} for {item.comparison}")
-        return found if defined else [f"{self.metric} is undefined for every group"]
+        return found
+
+    def _exceeded(self, item: DisparityResult) -> bool:
+        ratio = DISPARITIES[self.metric].neutral == 1
+        if ratio:
+            return 1 - item.distance < self.limit if self.below else item.value > self.limit
+        return item.value < self.limit if self.below else item.distance > self.limit
 
 
 def parse_sensitive(text: str) -> Attribute:

@@ -48,7 +48,11 @@ Cluster = Annotated[
 ]
 FailOn = Annotated[
     list[str] | None,
-    typer.Option("--fail-on", metavar="METRIC>LIMIT", help="End with code 1 beyond it: 'spd>0.1', 'di<0.8'."),
+    typer.Option(
+        "--fail-on",
+        metavar="METRIC>LIMIT",
+        help="End with code 1 beyond it or where undefined: 'spd>0.1', 'di<0.8'; one-sided 'spd<-0.1', 'di>1.25'.",
+    ),
 ]
 
 Mode = Annotated[str, typer.Option("--mode", help="level, intersection, sequential, marginal, lattice or geometric.")]
