@@ -196,6 +196,23 @@ def test_a_duplicated_row_is_a_weight():
     assert repeated.mean_absolute_change == pytest.approx(weighted.mean_absolute_change)
 
 
+@pytest.mark.parametrize(
+    ("values", "value", "count"),
+    [
+        (pd.array(["F", "M", None, "M", None], dtype="string"), "M", 3),
+        (pd.array(["F", "M", None, "M", None], dtype="string"), None, 3),
+        (np.array(["F", "M", np.nan, "M", np.nan], dtype=object), np.nan, 3),
+        (pd.to_datetime(["2020-01-01", "2021-01-01", None, "2021-01-01", None]), pd.Timestamp("2021-01-01"), 3),
+    ],
+)
+def test_missing_values_and_dates_are_values_to_set(values, value, count):
+    frame = FRAMES["pandas"].assign(sex=pd.Series(values, index=FRAMES["pandas"].index))
+    found = counterfactual_flips(lambda rows: rows["sex"].isna().to_numpy(), frame, "sex", value)
+    before = frame["sex"].isna().to_numpy()
+    assert found.n == count
+    assert found.flip_rate == pytest.approx((before != pd.isna(value)).sum() / count)
+
+
 def test_nobody_to_change_is_undefined():
     for frame, weight in ((FRAMES["pandas"].iloc[[1, 3]], None), (FRAMES["pandas"], [0, 1, 0, 1, 0])):
         found = counterfactual_flips(predict, frame, "sex", "M", weight=weight, threshold=0.5)

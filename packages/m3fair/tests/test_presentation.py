@@ -4,7 +4,7 @@ import pytest
 
 from auscult.core.errors import InputError
 from auscult.core.testing import assert_self_contained
-from auscult.m3fair import Reweigher, audit, audit_over_time
+from auscult.m3fair import Attribute, Reweigher, audit, audit_over_time
 from auscult.m3fair.plots import plot_calibration, plot_disparities, plot_factors, plot_rates, plot_thresholds
 from auscult.m3fair.presentation import model_card, to_markdown, to_page
 
@@ -146,6 +146,97 @@ def test_a_slice_equals_the_audit_of_its_rows(rows):
     frame = slices.to_frame()
     assert set(frame["period"]) == set(slices.periods)
     assert slices.plot().get_ylabel() == "statistical parity difference"
+
+
+def test_a_period_without_a_label_or_the_reference_is_named(rows):
+    day = rows["day"]
+    rows.loc[day.dt.month == 1, "y"] = 1
+    rows.loc[day.dt.month == 2, "sex"] = "M"
+    options = {"time": day, "sensitive_features": rows[["sex"]], "attributes": [Attribute("sex", "F")]}
+    slices = audit_over_time(rows["y"], rows["decision"], **options)
+    assert slices.periods == ("2020-03-01",)
+    n = int((day.dt.month == 1).sum())
+    assert slices.skipped == {
+        "2020-01-01": f"the label 'y' is 1 in all {n} rows", "2020-02-01": "the reference F of 'sex' does not occur",
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"no period can be audited \(2020-01-01: the label 'y' is 0"):
+        audit_over_time((day.dt.month > 1).astype(int).rename("y"), rows["decision"], **options)
+
+
+def test_cuts_and_references_are_those_of_all_periods(rows):
+    rows["age"] = rows["day"].dt.day_of_year * 1.0
+    ages = [Attribute("age", 1, bins="mean")]
+    slices = audit_over_time(
+        rows["y"], rows["decision"], time=rows["day"], sensitive_features=rows[["age"]], attributes=ages, min_group=0
+    )
+    mean = f"{rows['age'].mean():.6g}"
+    assert slices.periods == ("2020-01-01", "2020-02-01")
+    assert {report.groups[0].group["age"] for report in slices.reports[:1]} == {f"up to {mean}"}
+    assert "2020-03-01" in slices.skipped
+    # More women in all, more men in February.
+    rows["sex"] = np.where(rows["day"].dt.month == 2, np.where(rows.index % 3 == 0, "F", "M"), "F")
+    rows.loc[rows.index % 5 == 0, "sex"] = "M"
+    slices = audit_over_time(rows["y"], rows["decision"], time=rows["day"], sensitive_features=rows[["sex"]])
+    assert {item.comparison.reference["sex"] for report in slices.reports for item in report.comparisons} == {"F"}
+    assert all("its largest group, F, is used" in report.warnings[-1] for report in slices.reports)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda rows: {"y_score": rows["score"].mask(rows.index == 3)}, "the score of row 3 is nan"),
+        (lambda rows: {"sample_weight": np.where(rows.index == 3, -1, 1)}, "the weight of row 3 is -1"),
+        (lambda rows: {"sample_weight": [1, 2]}, "2 weights for 500 rows"),
+        (lambda rows: {"y_score": [1, 2]}, r"shape \(2,\) for 500 rows"),
+        (lambda rows: {"cluster": [1, 2], "ci": "bootstrap"}, "2 clusters for 500 rows"),
+        (lambda rows: {"sensitive_features": rows["sex"][:5]}, "different lengths"),
+        (lambda rows: {"time": rows["day"][:5]}, "5 times for 500 rows"),
+        (lambda rows: {"y_pred": rows["decision"].mask(rows.index == 3, 7)}, "has the value 7"),
+        (lambda rows: {"metrics": ["spd"]}, "the metric 'spd' is unknown"),
+    ],
+)
+def test_one_bad_row_drops_no_period(rows, change, sentence):
+    arguments = {
+        "y_true": rows["y"], "y_pred": rows["decision"], "time": rows["day"], "sensitive_features": rows["sex"]
+    }  # fmt: skip
+    with pytest.raises(InputError, match=sentence):
+        audit_over_time(**arguments | change(rows))
+
+
+def test_names_that_were_not_measured_are_refused(rows, report):
+    for call in (
+        lambda: report.worst(3, "spd"),
+        lambda: plot_disparities({"a": report}, "spd"),
+        lambda: plot_thresholds(rows["y"], rows["score"], rows["sex"], rate="tpr"),
+        lambda: audit_over_time(
+            rows["y"], rows["decision"], time=rows["day"], sensitive_features=rows["sex"]
+        ).plot("spd"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="is unknown: choose from"):
+            call()
+    with pytest.raises(InputError, match="'accuracy_difference' was not measured, only statistical_parity_difference"):
+        report.worst(3, "accuracy_difference")
+    with pytest.raises(InputError, match="'f1' was not measured"):
+        plot_rates({"a": report}, "f1")
+    only = audit(rows["y"], rows["decision"], sensitive_features=rows["sex"], disparities=["accuracy_difference"])
+    assert "accuracy difference" in only.to_html()
+
+
+GROUPS = {
+    "NaN": (["F", "M", np.nan], ["F", "M", "missing"]),
+    "nullable text": (pd.array(["F", "M", None], dtype="string"), ["F", "M", "missing"]),
+    "dates": (
+        pd.to_datetime(["2020-01-01", "2021-01-01", None]), ["2020-01-01 00:00:00", "2021-01-01 00:00:00", "missing"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "names"), GROUPS.values(), ids=GROUPS)
+def test_calibration_of_any_kind_of_group(rows, values, names):
+    groups = pd.Series(values).take(np.arange(len(rows)) % 3)
+    ax = plot_calibration(rows["y"], rows["score"], groups, bins=4)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == names
+    assert [len(container[0].get_xdata()) for container in ax.containers] == [4, 4, 4]
 
 
 def test_a_missing_time_is_named(rows):

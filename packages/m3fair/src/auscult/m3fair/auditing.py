@@ -1,6 +1,7 @@
 """The disparity audit: rates of every group, and each group against a reference, with intervals."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,15 @@ import numpy.typing as npt
 from auscult.core.errors import InputError
 from auscult.m3fair.attributes import Attribute, Cut, as_attributes
 from auscult.m3fair.cells import ConfusionCells
-from auscult.m3fair.coding import as_floats, code_columns, get_column, named_columns, one_dimensional
+from auscult.m3fair.coding import CodedColumns, as_floats, code_columns, get_column, named_columns, one_dimensional
 from auscult.m3fair.fitted import describe_cell
-from auscult.m3fair.groups import POOLED, Comparison, Group
+from auscult.m3fair.groups import POOLED, Comparison, Group, Groups
 from auscult.m3fair.metrics.confusion import PROPORTIONS, RATES
 from auscult.m3fair.metrics.disparity import DISPARITIES
 from auscult.m3fair.metrics.ranking import auroc
 from auscult.m3fair.resampling import resample_report
 from auscult.m3fair.results import DisparityReport, DisparityResult, GroupResult
-from auscult.m3fair.rows import Rows
+from auscult.m3fair.rows import Rows, check_clusters
 from auscult.m3fair.table import CountTable, check_weights
 
 GROUP_METRICS = ("selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy")
@@ -94,34 +95,98 @@ def audit(
     >>> [result.metrics["selection_rate"] for result in report.groups]
     [0.5, 0.0]
     """
-    columns, names = named_columns(sensitive_features)
-    chosen = as_attributes(attributes) or as_attributes(names)
-    weight = None if sample_weight is None else check_weights(sample_weight)
-    data = {}
-    resolved = []
-    for attribute in chosen:
-        column = get_column(columns, attribute.name)
-        if attribute.bins is not None:
-            cut = Cut.learn(attribute, column, weight)
-            column = cut.apply(attribute.name, column)
-            attribute = Attribute(attribute.name, cut.privileged(attribute))
-        data[attribute.name] = column
-        resolved.append(attribute)
-    label = add_column(data, one_dimensional(y_true, "y_true"), "label")
-    decision = add_column(data, one_dimensional(y_pred, "y_pred"), "decision")
-    coded = code_columns(data, list(data))
-    rows = None
-    if y_score is not None or cluster is not None:
-        score = None if y_score is None else check_scores(y_score, len(coded))
-        rows = Rows()
-        rows.add(
-            coded, score=score, weight=weight, cluster=None if cluster is None else one_dimensional(cluster, "cluster")
-        )
-    return audit_table(
-        CountTable.count_codes(coded, weight), resolved, label=label, decision=decision, rows=rows,
-        positive=None if positive is None else str(positive), order=order, confidence=confidence,
+    rows = AuditRows.of(
+        y_true, y_pred, sensitive_features=sensitive_features, attributes=attributes, y_score=y_score,
+        sample_weight=sample_weight, cluster=cluster,
+    )  # fmt: skip
+    return rows.audit(
+        rows.attributes, positive=None if positive is None else str(positive), order=order, confidence=confidence,
         metrics=metrics, disparities=disparities, min_group=min_group, ci=ci, n_boot=n_boot, seed=seed,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AuditRows:
+    """Rows to audit, checked, numbers cut and values coded.
+
+    Parameters
+    ----------
+    attributes
+        Without bins: of an attribute that had some, the reference is the name of the bin.
+    label, decision
+        Names of the last two columns.
+    coded
+        n rows of the attributes, the label and the decision.
+    score, weight, cluster
+        (n,) or None.
+    """
+
+    attributes: tuple[Attribute, ...]
+    label: str
+    decision: str
+    coded: CodedColumns
+    score: npt.NDArray[np.float64] | None
+    weight: npt.NDArray[np.float64] | None
+    cluster: npt.NDArray[Any] | None
+
+    @classmethod
+    def of(
+        cls,
+        y_true: Any,
+        y_pred: Any,
+        *,
+        sensitive_features: Any,
+        attributes: Sequence[Attribute | str] | Attribute | str | None,
+        y_score: Any,
+        sample_weight: Any,
+        cluster: Any,
+    ) -> "AuditRows":
+        """Return the rows that the arguments of :func:`audit` give."""
+        columns, names = named_columns(sensitive_features)
+        weight = None if sample_weight is None else check_weights(sample_weight)
+        data, resolved = {}, []
+        for attribute in as_attributes(attributes) or as_attributes(names):
+            column = get_column(columns, attribute.name)
+            if attribute.bins is not None:
+                cut = Cut.learn(attribute, column, weight)
+                column = cut.apply(attribute.name, column)
+                attribute = Attribute(attribute.name, cut.privileged(attribute))
+            data[attribute.name] = column
+            resolved.append(attribute)
+        label = add_column(data, one_dimensional(y_true, "y_true"), "label")
+        decision = add_column(data, one_dimensional(y_pred, "y_pred"), "decision")
+        coded = code_columns(data, list(data))
+        if weight is not None and len(weight) != len(coded):
+            raise InputError(f"there are {len(weight)} weights for {len(coded)} rows: give one weight a row")
+        persons = None
+        if cluster is not None:
+            found = code_columns({"cluster": cluster}, ["cluster"])
+            persons = check_clusters(found.codes[0], found.values[0], len(coded))
+        return cls(
+            tuple(resolved), label, decision, coded, None if y_score is None else check_scores(y_score, len(coded)),
+            weight, persons,
+        )  # fmt: skip
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> "AuditRows":
+        """Return some of the rows (a mask)."""
+        coded = replace(self.coded, codes=tuple(codes[rows] for codes in self.coded.codes))
+        parts = {"score": self.score, "weight": self.weight, "cluster": self.cluster}
+        taken = {name: None if part is None else part[rows] for name, part in parts.items()}
+        return replace(self, coded=coded, **taken)
+
+    def count(self) -> CountTable:
+        """Return the table of the rows."""
+        return CountTable.count_codes(self.coded, self.weight)
+
+    def audit(self, attributes: Sequence[Attribute], **options: Any) -> DisparityReport:
+        """Audit the rows by attributes of these names, with the options of :func:`audit_table`."""
+        rows = None
+        if self.score is not None or self.cluster is not None:
+            rows = Rows()
+            rows.add(self.coded, score=self.score, weight=self.weight, cluster=self.cluster)
+        return audit_table(
+            self.count(), attributes, label=self.label, decision=self.decision, rows=rows, **options
+        )  # fmt: skip
 
 
 def audit_table(
@@ -216,11 +281,7 @@ def audit_table(
                 undefined.append(name)
         if undefined:
             notes.append(f"undefined for {comparison}: {', '.join(undefined)}")
-    for attribute, (largest, _) in zip(attributes, groups.references(), strict=True):
-        if attribute.privileged is None:
-            notes.append(
-                f"the attribute {attribute.name} has no reference value: its largest group, {largest}, is used"
-            )
+    notes += reference_notes(groups)
     report = DisparityReport(
         n=table.n, positive=cells.positive, label=label, decision=decision, confidence=confidence, overall=overall,
         groups=tuple(measured), comparisons=tuple(compared), warnings=tuple(notes),
@@ -252,6 +313,15 @@ def add_column(data: dict[str, Any], column: Any, fallback: str) -> str:
         name += "_"
     data[name] = column
     return name
+
+
+def reference_notes(groups: Groups) -> list[str]:
+    """Return a sentence for each attribute whose largest group is the reference."""
+    return [
+        f"the attribute {attribute.name} has no reference value: its largest group, {largest}, is used"
+        for attribute, (largest, _) in zip(groups.attributes, groups.references(), strict=True)
+        if attribute.privileged is None
+    ]
 
 
 def _missing_note(comparison: Comparison, cells: ConfusionCells) -> list[str]:

@@ -1,7 +1,7 @@
 """An audit for every period of time, to see whether a disparity grows after deployment."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -9,9 +9,11 @@ import numpy.typing as npt
 
 from auscult.core.errors import InputError
 from auscult.m3fair.attributes import Attribute
-from auscult.m3fair.auditing import audit
-from auscult.m3fair.coding import get_column, named_columns, one_dimensional
-from auscult.m3fair.results import DisparityReport
+from auscult.m3fair.auditing import AuditRows, reference_notes
+from auscult.m3fair.cells import ConfusionCells
+from auscult.m3fair.coding import one_dimensional
+from auscult.m3fair.outcome import unify_outcomes
+from auscult.m3fair.results import DisparityReport, check_measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,13 +29,16 @@ class TimeSlices:
     Parameters
     ----------
     periods
-        The first day of each period that has rows, as ISO dates, in order.
+        The first day of each period that was audited, as ISO dates, in order.
     reports
         The audit of each.
+    skipped
+        Period -> why it has no audit.
     """
 
     periods: tuple[str, ...]
     reports: tuple[DisparityReport, ...]
+    skipped: dict[str, str]
 
     def to_frame(self) -> Any:
         """Return a pandas frame: the disparities of every period, with a column ``period``."""
@@ -51,6 +56,7 @@ class TimeSlices:
         from auscult.m3fair.metrics.disparity import DISPARITIES
         from auscult.m3fair.plots import new_axes
 
+        check_measured(metric, self.reports)
         ax = new_axes(ax, 3.2)
         place = {period: i for i, period in enumerate(self.periods)}
         lines: dict[str, list[tuple[int, float, float, float]]] = {}
@@ -86,7 +92,8 @@ def audit_over_time(
 ) -> TimeSlices:
     """Audit the decisions of each period apart.
 
-    A period in which a label or the reference group does not occur has no audit and is left out.
+    Rows are checked, bins learnt and reference groups chosen over all periods. One in which a label or a reference
+    group does not occur, or whose rows are all of one cluster, has no audit and is named in ``skipped``.
 
     Parameters
     ----------
@@ -100,35 +107,51 @@ def audit_over_time(
     Raises
     ------
     InputError
-        For a missing time, an unknown period, or when no period can be audited.
+        As :func:`auscult.m3fair.audit`, for a missing time, an unknown period, and when no period can be audited.
     """
     start = _period_start(one_dimensional(time, "time"), every)
-    columns, names = named_columns(sensitive_features)
-    sensitive = {name: np.asarray(_array(get_column(columns, name)), dtype=object) for name in names}
-    label, decision = (np.asarray(_array(one_dimensional(y, "y")), dtype=object) for y in (y_true, y_pred))
-    if not len(start) == len(label) == len(decision):
-        raise InputError(f"there are {len(start)} times for {len(label)} labels: give one a row")
-    score = None if y_score is None else np.asarray(_array(y_score), dtype=float)
-    weight = None if sample_weight is None else np.asarray(_array(sample_weight), dtype=float)
-    person = None if cluster is None else np.asarray(_array(cluster), dtype=object)
-    periods, reports, reasons = [], [], []
+    everything = AuditRows.of(
+        y_true, y_pred, sensitive_features=sensitive_features, attributes=attributes, y_score=y_score,
+        sample_weight=sample_weight, cluster=cluster,
+    )  # fmt: skip
+    if len(start) != len(everything.coded):
+        raise InputError(f"there are {len(start)} times for {len(everything.coded)} rows: give one a row")
+    named = None if positive is None else str(positive)
+    whole = ConfusionCells.of(
+        everything.count(), everything.attributes, label=everything.label, decision=everything.decision, positive=named
+    )
+    references = [names if isinstance(names, tuple) else (names,) for names, _ in whole.groups.references()]
+    fixed = [
+        Attribute(attribute.name, frozenset(names).__contains__)
+        for attribute, names in zip(everything.attributes, references, strict=True)
+    ]
+    notes = tuple(reference_notes(whole.groups))
+    periods, reports, skipped = [], [], {}
     for period in np.unique(start):
-        rows = start == period
-        try:
-            report = audit(
-                label[rows], decision[rows], sensitive_features={name: v[rows] for name, v in sensitive.items()},
-                attributes=attributes, y_score=None if score is None else score[rows],
-                sample_weight=None if weight is None else weight[rows], positive=positive, order=order,
-                cluster=None if person is None else person[rows], **options,
-            )  # fmt: skip
-        except InputError as error:
-            reasons.append(f"{period}: {error}")
+        part = everything.take(start == period)
+        lacking = _lacking(part, references)
+        if lacking:
+            skipped[str(period)] = lacking
             continue
+        report = part.audit(fixed, positive=named, order=order, **options)
         periods.append(str(period))
-        reports.append(report)
+        reports.append(replace(report, warnings=(*report.warnings, *notes)))
     if not reports:
-        raise InputError(f"no period can be audited ({reasons[0] if reasons else 'there are no rows'})")
-    return TimeSlices(tuple(periods), tuple(reports))
+        first = next(iter(skipped.items()), None)
+        raise InputError(f"no period can be audited ({': '.join(first) if first else 'there are no rows'})")
+    return TimeSlices(tuple(periods), tuple(reports), skipped)
+
+
+def _lacking(part: AuditRows, references: Sequence[tuple[Hashable, ...]]) -> str:
+    """Return what a period has no audit without: a label, a reference group, a second cluster; empty if all occur."""
+    table = unify_outcomes(part.count(), part.label, part.decision)
+    if len(table.values[-2]) < 2:
+        return f"the label {part.label!r} is {table.values[-2][0]!r} in all {table.n} rows"
+    for attribute, values, wanted in zip(part.attributes, table.values, references, strict=False):
+        if not set(values) & set(wanted):
+            names = " or ".join(map(str, wanted)) or "group"
+            return f"the reference {names} of {attribute.name!r} does not occur"
+    return "all rows are of one cluster" if part.cluster is not None and len(np.unique(part.cluster)) == 1 else ""
 
 
 def _array(column: Any) -> Any:

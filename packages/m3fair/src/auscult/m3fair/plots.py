@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from auscult.core.errors import InputError
 from auscult.core.report import PALETTE
-from auscult.m3fair.coding import clean_value, sort_values
 from auscult.m3fair.fitted import describe_cell
+from auscult.m3fair.metrics.confusion import RATES
 from auscult.m3fair.metrics.disparity import DISPARITIES
-from auscult.m3fair.results import DisparityReport
+from auscult.m3fair.results import DisparityReport, check_measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,16 @@ def plot_rates(
         Groups of up to this many attributes.
     ax
         Where to draw; a new figure by default.
+
+    Raises
+    ------
+    InputError
+        For a metric that was not measured.
     """
+    for report in reports.values():
+        if metric not in report.overall.metrics:
+            measured = ", ".join(report.overall.metrics)
+            raise InputError(f"the metric {metric!r} was not measured, only {measured}: ask the audit for it")
     series = {
         name: {
             describe_cell(result.group) or "everyone": (result.metrics[metric], *result.intervals[metric])
@@ -53,7 +63,13 @@ def plot_disparities(
     """Plot a disparity of every group against its reference, one colour a report; the line is no disparity.
 
     Ratios are drawn on a logarithmic scale. The parameters are those of :func:`plot_rates`.
+
+    Raises
+    ------
+    InputError
+        For a disparity that is unknown or was not measured.
     """
+    check_measured(metric, reports.values())
     series: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, report in reports.items():
         series[name] = {}
@@ -110,9 +126,16 @@ def plot_thresholds(
         By default 101 from the lowest to the highest score.
     ax
         Where to draw; a new figure by default.
+
+    Raises
+    ------
+    InputError
+        For an unknown rate, and rows that cannot be used.
     """
     from auscult.m3fair.metrics.ranking import threshold_sweep
 
+    if rate not in RATES:
+        raise InputError(f"the rate {rate!r} is unknown: choose from {', '.join(RATES)}")
     if thresholds is None:
         values = np.asarray(score, dtype=float)
         thresholds = np.linspace(values.min(), values.max(), 101)
@@ -141,17 +164,22 @@ def plot_calibration(
     """Plot the rate of positives against the mean probability of each group, in bins of equal mass with intervals.
 
     The parameters are those of :func:`plot_thresholds`; scores are probabilities.
+
+    Raises
+    ------
+    InputError
+        For rows that cannot be used.
     """
     from auscult.core.intervals import wilson_proportion
     from auscult.m3fair.metrics.calibration import calibration_curve
+    from auscult.m3fair.metrics.rows import check_rows, code_groups
 
-    y, p, groups = np.asarray(label), np.asarray(score, dtype=float), np.asarray(group, dtype=object)
-    v = None if weight is None else np.asarray(weight, dtype=float)
+    rows = check_rows(label, score, weight, probability=True)
+    names, code = code_groups(group, rows.kept)
     ax = new_axes(ax, 4.2)
     ax.plot([0, 1], [0, 1], color=PALETTE[6], linewidth=1, linestyle=":")
-    names = sort_values([clean_value(value) for value in dict.fromkeys(groups.tolist())])
-    for name, members, colour in _by_group(names, [groups == value for value in names]):
-        curve = calibration_curve(y[members], p[members], None if v is None else v[members], bins=bins)
+    for name, members, colour in _by_group(names, [code == k for k in range(len(names))]):
+        curve = calibration_curve(*(part[members] for part in (rows.label, rows.score, rows.weight)), bins=bins)
         low, high = wilson_proportion(curve.rate, curve.effective_n)
         ax.errorbar(
             curve.score, curve.rate, np.abs([curve.rate - low, high - curve.rate]), fmt="o-", color=colour, label=name

@@ -17,12 +17,6 @@ CAUTION = (
     "A disparity is a question to ask, not a proof of unfairness, and its absence is no proof of good care. "
     "The numbers hold for these rows."
 )
-_PLOTTED = (
-    "statistical_parity_difference",
-    "disparate_impact",
-    "equal_opportunity_difference",
-    "average_odds_difference",
-)
 
 
 def group_rows(report: DisparityReport, *, order: int = 2) -> list[dict[str, Any]]:
@@ -153,8 +147,11 @@ def to_page(
             plot_disparities(reports, metric, order=1), caption=f"{_words(metric)}.",
             alt=f"{_words(metric)} of each group against its reference, with intervals and a line at no disparity.",
         )  # fmt: skip
+    ranked = next((item.metric for item in first.comparisons), "statistical_parity_difference")
     for name, report in reports.items():
-        page.table(worst_rows(report, 5), caption=f"The five groups furthest from their reference{_of(name, reports)}.")
+        page.table(
+            worst_rows(report, 5, ranked), caption=f"The five groups furthest from their reference{_of(name, reports)}."
+        )
     return page.table(disparity_rows(reports, pooled=True), caption="All disparities.")
 
 

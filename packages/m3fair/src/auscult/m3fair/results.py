@@ -1,12 +1,13 @@
 """What an audit measured, as values, frames, JSON, Markdown and a page."""
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from auscult.core.canonical import finite
+from auscult.core.errors import InputError
 from auscult.core.files import replace_atomically
 from auscult.m3fair.fitted import describe_cell
 from auscult.m3fair.groups import Comparison, Group
@@ -185,7 +186,14 @@ class DisparityReport:
         return pd.DataFrame(rows)
 
     def worst(self, k: int = 5, metric: str = "statistical_parity_difference") -> tuple[DisparityResult, ...]:
-        """Return the k groups furthest from their reference, the furthest first; undefined ones are left out."""
+        """Return the k groups furthest from their reference, the furthest first; undefined ones are left out.
+
+        Raises
+        ------
+        InputError
+            For a disparity that is unknown or was not measured.
+        """
+        check_measured(metric, [self])
         found = [item for item in self.comparisons if item.metric == metric and item.comparison.group is not None]
         defined = sorted((item for item in found if item.value == item.value), key=lambda item: -item.distance)
         return tuple(defined[:k])
@@ -230,6 +238,18 @@ class DisparityReport:
             ],
             "warnings": list(self.warnings),
         }  # fmt: skip
+
+
+def check_measured(metric: str, reports: Iterable[DisparityReport]) -> None:
+    """Refuse the name of a disparity that is unknown, or that a report with comparisons lacks."""
+    if metric not in DISPARITIES:
+        raise InputError(f"the disparity {metric!r} is unknown: choose from {', '.join(DISPARITIES)}")
+    for report in reports:
+        measured = dict.fromkeys(item.metric for item in report.comparisons)
+        if measured and metric not in measured:
+            raise InputError(
+                f"the disparity {metric!r} was not measured, only {', '.join(measured)}: ask the audit for it"
+            )
 
 
 def _written(text: str, path: str | Path | None) -> str:

@@ -1,6 +1,6 @@
 """Rows gathered block by block, for what a count table cannot tell: ranking by a score, repeated persons."""
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,11 +77,7 @@ class Rows:
         keys = [tuple(values[code] for values, code in zip(coded.values, cell, strict=True)) for cell in cells.tolist()]
         numbers = np.array([self._number.setdefault(key, len(self._number)) for key in keys], dtype=np.int32)
         if cluster is not None:
-            if len(cluster) != len(coded):
-                raise InputError(f"there are {len(cluster)} clusters for {len(coded)} rows: give one a row")
-            cluster = self._clusters.encode(cluster)
-            if None in self._clusters.positions:
-                raise InputError("some rows have no cluster: fill them in or drop these rows")
+            cluster = check_clusters(self._clusters.encode(cluster), self._clusters.positions, len(coded))
         self._blocks.append((numbers[row], score, weight, cluster))
 
     def arrays(self, groups: Groups, positive: Hashable, *, label: str, decision: str) -> RowArrays:
@@ -101,3 +97,12 @@ class Rows:
             occurs = np.bincount(cluster) > 0
             cluster = (np.cumsum(occurs) - 1)[cluster]
         return RowArrays(combination[number], labels[number], decisions[number], score, weight, cluster)
+
+
+def check_clusters(codes: npt.NDArray[Any], values: Collection[Hashable], n: int) -> npt.NDArray[Any]:
+    """Return the codes of the clusters of n rows; another number of them, or a missing one, is refused."""
+    if len(codes) != n:
+        raise InputError(f"there are {len(codes)} clusters for {n} rows: give one a row")
+    if None in values:
+        raise InputError("some rows have no cluster: fill them in or drop these rows")
+    return codes

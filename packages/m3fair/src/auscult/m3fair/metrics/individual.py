@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from auscult.core.errors import InputError
 from auscult.m3fair.attributes import list_values
-from auscult.m3fair.metrics.rows import Array, as_numbers, row_weights
+from auscult.m3fair.metrics.rows import Array, as_numbers, code_groups, row_weights
 
 
 def consistency(
@@ -212,7 +212,7 @@ def _set_column(data: Any, column: str | int, value: Any) -> tuple[Any, npt.NDAr
     if isinstance(data, np.ndarray):
         if data.ndim != 2 or not isinstance(column, int) or not 0 <= column < data.shape[1]:
             raise InputError(f"an array of shape {data.shape} has no column {column!r}: give a position in it")
-        had = _equal(data[:, column].tolist(), value, column)
+        had = _equal(data[:, column], value, column)
         changed = data.copy()
         changed[:, column] = data[int(np.argmax(had)), column]
         return changed, ~had
@@ -220,7 +220,7 @@ def _set_column(data: Any, column: str | int, value: Any) -> tuple[Any, npt.NDAr
     if column not in frame.columns:
         raise InputError(f"there is no column {column!r}; there are {', '.join(map(repr, frame.columns))}")
     series = frame.get_column(str(column))
-    had = _equal(series.to_list(), value, column)
+    had = _equal(series, value, column)
     filled = series[[int(np.argmax(had))] * len(series)]
     index = nw.maybe_get_index(series)
     if index is not None:
@@ -228,9 +228,9 @@ def _set_column(data: Any, column: str | int, value: Any) -> tuple[Any, npt.NDAr
     return frame.with_columns(filled).to_native(), ~had
 
 
-def _equal(values: list[Any], value: Any, column: str | int) -> npt.NDArray[np.bool_]:
-    had = np.array([bool(one == value) if one is not None else value is None for one in values], dtype=bool)
-    if not had.any():
-        found = list_values(list(dict.fromkeys(values)))
-        raise InputError(f"the value {value!r} does not occur in column {column!r}: it has {found}")
-    return had
+def _equal(values: Any, value: Any, column: str | int) -> npt.NDArray[np.bool_]:
+    groups, code = code_groups(values, np.ones(len(values), dtype=bool))
+    (wanted,), _ = code_groups([value], np.ones(1, dtype=bool))
+    if wanted not in groups:
+        raise InputError(f"the value {value!r} does not occur in column {column!r}: it has {list_values(groups)}")
+    return np.asarray(code == groups.index(wanted))
