@@ -58,6 +58,30 @@ def test_what_was_not_fitted_is_null_or_one(rows):
         assert result.filter(pl.col("sex") == "M")["weight"].unique().to_list() == [other]
 
 
+@pytest.mark.parametrize("make", [lambda frame: pl.from_pandas(frame).lazy(), lambda frame: duckdb.from_df(frame)])
+@pytest.mark.parametrize("mode", ["level", "intersection"])
+@pytest.mark.parametrize("levels", [(None, None), (1, 1), (0, 1)])
+@pytest.mark.parametrize("privileged", ["M", {"M", "F"}, None])
+def test_new_values_weigh_the_same_in_eager_and_lazy_frames(rows, make, mode, levels, privileged):
+    """As the score says in mode level: a new value, and known values that never met, may have one."""
+    rows = rows.assign(unit=np.where(rows["sex"] == "M", "a", np.where(np.arange(300) % 2, "a", "b")))[
+        ["sex", "unit", "y"]
+    ]
+    attributes = [Attribute("sex", privileged, level=levels[0]), Attribute("unit", "a", level=levels[1])]
+    reweigher = Reweigher(attributes, mode=mode, unseen="one", empty="ignore").fit(rows, rows["y"])
+    values = [(sex, unit, y) for sex in ("F", "M", "X", None) for unit in ("a", "b", "z", None) for y in (0, 1)]
+    new = pd.DataFrame(values, columns=["sex", "unit", "y"]).assign(i=range(len(values)))
+    lazy = reweigher.add_weights(make(new), "y")
+    found = lazy.collect().sort("i")["weight"] if hasattr(lazy, "collect") else lazy.order("i").df()["weight"]
+    np.testing.assert_allclose(found, reweigher.add_weights(new, "y")["weight"], rtol=1e-12)
+
+
+def test_a_function_cannot_be_asked_in_a_lazy_frame(rows):
+    reweigher = Reweigher([Attribute("sex", lambda sex: sex == "M")]).fit(rows, rows["y"])
+    with pytest.raises(InputError, match="the privileged values of 'sex' are a function"):
+        reweigher.add_weights(pl.from_pandas(rows).lazy(), "y")
+
+
 def test_rows_with_a_dropped_missing_value_weigh_nothing(rows):
     reweigher = Reweigher([Attribute("sex", missing="drop")]).fit(rows, rows["y"])
     lazy = pl.from_pandas(rows, nan_to_null=False).lazy()

@@ -99,6 +99,11 @@ class Fitted:
         """Return the factor as a narwhals expression over a lazy frame's columns.
 
         What was not fitted is null, or 1 with ``unseen="one"``: an engine cannot raise from within a query.
+
+        Raises
+        ------
+        InputError
+            In mode ``level``, for an attribute whose privileged values are a function.
         """
 
         def equals(name: str, value: Any) -> Any:
@@ -109,15 +114,24 @@ class Fitted:
 
         dropped = [equals(a.name, None) for a in self.attributes if a.missing == "drop"]
         cases = [nw.when(missing).then(nw.lit(0.0)) for missing in dropped]
-        for combination, factors in zip(self.combinations, self.factor, strict=True):
+        names = [a.name for a in self.attributes]
+        if self.scheme is None:
+            conditions = [[equals(*pair) for pair in zip(names, values, strict=True)] for values in self.combinations]
+            rows = range(len(conditions))
+        else:
+            total, rows, conditions = self.scheme.expression(equals), list(self._row_of_score.values()), []
+            for known, missing in self._row_of_score:
+                flags = (
+                    equals(name, None) if k in missing else ~equals(name, None)
+                    for k, name in enumerate(names)
+                    if self.scheme.levels[k]
+                )
+                conditions.append([total == nw.lit(float(known)), *flags])
+        for parts, factors in zip(conditions, self.factor[rows], strict=True):
             for outcome, factor in zip(self.table.values[-1], factors, strict=True):
                 if not np.isnan(factor):
-                    pairs = [*zip((a.name for a in self.attributes), combination, strict=True), (label, outcome)]
-                    cases.append(
-                        nw.when(nw.all_horizontal(*(equals(*pair) for pair in pairs), ignore_nulls=False)).then(
-                            nw.lit(float(factor))
-                        )
-                    )
+                    met = nw.all_horizontal(*parts, equals(label, outcome), ignore_nulls=False)
+                    cases.append(nw.when(met).then(nw.lit(float(factor))))
         return nw.coalesce(*cases, *([nw.lit(1.0)] if unseen == "one" else []))
 
     def to_frame(self) -> Any:

@@ -191,7 +191,7 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
         InputError
             For an absent column. In an eager frame also for a combination that was not fitted, unless
             ``unseen="one"``; in a lazy one its weight is null, and a column of another type than the fitted
-            values, or of dates, is refused.
+            values, or of dates, and in mode ``level`` privileged values that are a function, are refused.
         """
         check_is_fitted(self, "fitted_")
         native = as_frame(frame)

@@ -10,10 +10,12 @@ score S = sum_k l_k u_k of levels l_k and privileged indicators u_k. The other m
 or fit several at once.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -172,6 +174,37 @@ class Scheme:
             return None
         known = sum(level * max(r, 0) for level, r in zip(self.levels, rank, strict=True))
         return known, tuple(k for k, (level, r) in enumerate(zip(self.levels, rank, strict=True)) if level and r < 0)
+
+    def expression(self, equals: Callable[[str, Hashable], Any]) -> Any:
+        """Return S over what is known, null for a value without a rank, as a narwhals expression.
+
+        Parameters
+        ----------
+        equals
+            From a column and a value to the expression of whether they are equal.
+
+        Raises
+        ------
+        InputError
+            For privileged values that are a function.
+        """
+        import narwhals as nw
+
+        terms = []
+        for attribute, ranks, level in zip(self.attributes, self.ranks, self.levels, strict=True):
+            name = attribute.name
+            if callable(attribute.privileged):
+                raise InputError(
+                    f"the privileged values of {name!r} are a function, which no lazy frame can ask: name them"
+                )
+            parts = [
+                nw.when(equals(name, value)).then(nw.lit(float(level * rank)))
+                for value, rank in ranks.items()
+                if rank >= (attribute.privileged is not None)
+            ]
+            rest = nw.lit(0.0) if attribute.privileged is not None else nw.when(equals(name, None)).then(nw.lit(0.0))
+            terms.append(nw.coalesce(*parts, rest))
+        return reduce(operator.add, terms)
 
     def groups(self, combinations: Sequence[Sequence[Hashable]]) -> Codes:
         """Return the group number (P,) of each fitted combination."""
