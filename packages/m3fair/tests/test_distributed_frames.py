@@ -70,12 +70,13 @@ def test_partitions_are_counted_as_one_frame(rows, frame, weight):
     assert CountTable.count_rows(frame, by, weight=weight) == CountTable.count_rows(rows, by, weight=weight)
 
 
-def test_weights_are_added_within_the_engine(rows, frame):
+@pytest.mark.parametrize("mode", ["level", "intersection"])
+def test_weights_are_added_within_the_engine(rows, frame, mode):
     by = ["sex", "unit", "died"]
-    reweigher = Reweigher(["sex", "unit"], mode="intersection").fit_table(CountTable.count_rows(frame, by, weight="v"))
+    reweigher = Reweigher(["sex", "unit"], mode=mode).fit_table(CountTable.count_rows(frame, by, weight="v"))
     weighted = reweigher.add_weights(frame, "died", weight="v")
     assert type(weighted) is type(frame)
-    expected = Reweigher(["sex", "unit"], mode="intersection").fit_weights(rows, rows["died"], sample_weight=rows["v"])
+    expected = Reweigher(["sex", "unit"], mode=mode).fit_weights(rows, rows["died"], sample_weight=rows["v"])
     np.testing.assert_allclose(collect(weighted)["weight"].to_numpy(), expected.to_numpy(), rtol=1e-12)
 
 

@@ -54,6 +54,63 @@ def test_merged_tables_equal_one_run(run, stays, tmp_path):
     assert CountTable.from_parquet(tmp_path / "sum.parquet") == CountTable.from_json(tmp_path / "whole.json")
 
 
+@pytest.fixture
+def mixed(tmp_path):
+    """The same numeric groups as text in one file and as numbers in another."""
+    rng = np.random.default_rng(2)
+    rows = pd.DataFrame({"s": rng.integers(0, 2, 300), "lactate": rng.normal(2, 1, 300).round(2)})
+    rows["died"] = (rows["lactate"] + rows["s"] > 2.5).astype(int)
+    rows["predicted"] = (rows["lactate"] > 2).astype(int)
+    rows.to_csv(tmp_path / "all.csv", index=False)
+    rows[:150].to_csv(tmp_path / "a.csv", index=False)
+    rows[150:].astype({"s": float}).to_parquet(tmp_path / "b.parquet")
+    return rows
+
+
+def test_text_and_number_are_one_group(run, mixed, tmp_path):
+    options = ["--label", "died", "--sensitive", "s=1"]
+    measure = [*options, "--pred", "predicted", "--score", "lactate", "--json"]
+    whole, parts = (json.loads(run("measure", *files, *measure)[1]) for files in (["all.csv"], ["a.csv", "b.parquet"]))
+    assert [group["group"] for group in parts["groups"]] == [{"s": 0}, {"s": 1}]
+    for one, other in zip(whole["groups"], parts["groups"], strict=True):
+        assert {**one, "group": None} == {**other, "group": None}
+    assert run("weights", "all.csv", *options, "--out", "whole.parquet")[0] == 0
+    assert run("weights", "a.csv", "b.parquet", *options, "--out", "parts.parquet", "--table", "parts.json")[0] == 0
+    expected = pd.read_parquet("whole.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet("parts.parquet"), expected)
+    assert len(CountTable.from_json(tmp_path / "parts.json")) == 4
+    for name in ("a.csv", "b.parquet"):
+        assert run("weights", name, *options, "--out", "x.parquet", "--table", f"{name}.json")[0] == 0
+    assert run("merge", "a.csv.json", "b.parquet.json", "--out", "sum.json")[0] == 0
+    assert CountTable.from_json(tmp_path / "sum.json") == CountTable.from_json(tmp_path / "parts.json")
+    for table in ("sum.json", "parts.json"):
+        for name, part in (("a.csv", expected[:150]), ("b.parquet", expected[150:])):
+            assert run("weights", name, *options, "--out", "x.parquet", "--fit-on", table)[0] == 0
+            pd.testing.assert_frame_equal(pd.read_parquet("x.parquet"), part.reset_index(drop=True))
+    assert run("weights", "all.csv", *options, "--out", "x.parquet", "--table", "text.json")[0] == 0
+    assert CountTable.from_json(tmp_path / "text.json").values[0] == ("0", "1")
+    code, _, err = run("weights", "b.parquet", *options, "--out", "x.parquet", "--fit-on", "text.json")
+    assert code == 0, err
+    pd.testing.assert_frame_equal(pd.read_parquet("x.parquet"), expected[150:].reset_index(drop=True))
+
+
+@pytest.mark.parametrize("train", [["a.csv"], ["a.csv", "b.parquet"], ["b.parquet"]])
+@pytest.mark.parametrize("test", ["a.csv", "b.parquet"])
+def test_mitigate_takes_text_and_number_as_one_group(run, mixed, tmp_path, train, test):
+    options = ["--label", "died", "--sensitive", "s=1", "--out", "m.joblib", "--json"]
+    code, out, err = run("mitigate", *train, "--test", test, *options)
+    assert code == 0, err
+    assert [str(group["group"]["s"])[:1] for group in json.loads(out)["after"]["groups"]] == ["0", "1"]
+    assert len(joblib.load(tmp_path / "m.joblib").reweigher_.table_) == 4
+
+
+def test_texts_of_a_text_file_stay_apart(run, tmp_path):
+    (tmp_path / "rows.csv").write_text("code,died\n01,0\n1,1\n01,1\n1,0\n", "utf-8")
+    options = ["--label", "died", "--sensitive", "code", "--out", "w.csv", "--table", "t.json"]
+    assert run("weights", "rows.csv", *options)[0] == 0
+    assert CountTable.from_json(tmp_path / "t.json").values[0] == ("01", "1")
+
+
 def test_merging_different_columns_is_refused(run, stays):
     for name in ("sex", "unit"):
         run("weights", "all.csv", "--label", "died", "--sensitive", name, "--out", "w.csv", "--table", f"{name}.json")

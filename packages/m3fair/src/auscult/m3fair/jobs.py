@@ -18,7 +18,15 @@ from auscult.m3fair.auditing import GROUP_DISPARITIES, GROUP_METRICS, audit_tabl
 from auscult.m3fair.coding import code_columns
 from auscult.m3fair.metrics.confusion import RATES
 from auscult.m3fair.metrics.disparity import DISPARITIES
-from auscult.m3fair.outcome import as_number, check_label, choose_positive, match_value, unify_outcomes
+from auscult.m3fair.outcome import (
+    align_value,
+    as_number,
+    check_label,
+    choose_positive,
+    match_value,
+    unify_numbers,
+    unify_outcomes,
+)
 from auscult.m3fair.results import DisparityReport, DisparityResult
 from auscult.m3fair.reweigher import Reweigher
 from auscult.m3fair.rows import Rows
@@ -220,7 +228,7 @@ def count_files(
     counted = CountTable.empty(columns)
     for block in read_cut_blocks(paths, sensitive, [label, *([weight] if weight else [])]):
         counted += CountTable.count_rows(block, columns, weight=_prior(block, weight))
-    return _some_rows(counted, paths)
+    return unify_numbers(_some_rows(counted, paths))
 
 
 def fit_files(
@@ -267,10 +275,16 @@ def write_weights(
 
     schema = pa.schema([pa.field("weight", pa.float64(), nullable=False)])
 
+    fitted = reweigher.fitted_
+
     def weigh() -> Iterator[Any]:
         for block in read_cut_blocks(paths, sensitive, [label, *([weight] if weight else [])]):
-            features = {attribute.name: block[attribute.name] for attribute in sensitive}
-            yield reweigher.compute_weights(features, block[label], sample_weight=_prior(block, weight))
+            coded = code_columns(block, [*(attribute.name for attribute in sensitive), label])
+            values = (
+                tuple(align_value(value, known) for value in mine)
+                for mine, known in zip(coded.values, fitted.table.values, strict=True)
+            )
+            yield fitted.weigh(replace(coded, values=tuple(values)), _prior(block, weight), reweigher.unseen)
 
     def write(partial: Path) -> None:
         make = pq.ParquetWriter if out.suffix == ".parquet" else pyarrow.csv.CSVWriter
@@ -323,7 +337,7 @@ def audit_files(
         if rows is not None:
             coded = code_columns(block, keys)
             rows.add(coded, weight=prior, cluster=block[cluster] if cluster else None, score=scores)
-    counted = unify_outcomes(_some_rows(counted, paths), label, decision)
+    counted = unify_outcomes(unify_numbers(_some_rows(counted, paths)), label, decision)
     with progress("Auditing"):
         return audit_table(
             counted, [resolve_reference(a, counted) for a in sensitive], label=label, decision=decision, rows=rows,
@@ -333,8 +347,10 @@ def audit_files(
 
 def read_tables(paths: Sequence[Path]) -> CountTable:
     """Return the sum of count tables in ``.json`` and ``.parquet`` files."""
-    return CountTable.sum(
-        CountTable.from_parquet(path) if path.suffix == ".parquet" else CountTable.from_json(path) for path in paths
+    return unify_numbers(
+        CountTable.sum(
+            CountTable.from_parquet(path) if path.suffix == ".parquet" else CountTable.from_json(path) for path in paths
+        )
     )
 
 

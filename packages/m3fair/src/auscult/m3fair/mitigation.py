@@ -15,7 +15,7 @@ from auscult.m3fair.attributes import Attribute, list_values
 from auscult.m3fair.auditing import audit
 from auscult.m3fair.classifier import ReweightedClassifier
 from auscult.m3fair.coding import clean_value, sort_values
-from auscult.m3fair.outcome import as_number, check_label, choose_positive
+from auscult.m3fair.outcome import align_value, as_number, check_label, choose_positive
 from auscult.m3fair.reading import read_frame
 from auscult.m3fair.results import DisparityReport
 from auscult.m3fair.reweigher import Reweigher
@@ -152,7 +152,12 @@ def mitigate_files(
             raise InputError(
                 f"{str(paths[0])!r} has no column {absent[0]!r}; it has {', '.join(map(repr, frame.columns))}"
             )
-        # A label that is text in one file and a number in the other is one label.
+        # What is text in one file and a number in the other is one value.
+        for name, values in zip(counted.columns[:-1], counted.values[:-1], strict=True):
+            if name in text:
+                same = {value: align_value(clean_value(value), values) for value in frame[name].dropna().unique()}
+                if any(one != value for value, one in same.items()):
+                    frame[name] = frame[name].map(same)
         known = {value: clean_value(value) for value in frame[label].unique()}
         numbers = {value: as_number(plain) for value, plain in known.items()}
         texts = any(isinstance(number, str) for number in numbers.values())

@@ -1,4 +1,4 @@
-"""Labels and decisions: which value is positive, and values given as text."""
+"""Labels and decisions: which value is positive, and values that are text in one place and a number in another."""
 
 from collections.abc import Hashable, Sequence
 from math import isfinite
@@ -78,6 +78,31 @@ def unify_outcomes(table: CountTable, label: str, decision: str) -> CountTable:
     if any(isinstance(number, str) for mapping in numbers.values() for number in mapping.values()):
         return table
     return table.map_values(numbers)
+
+
+def unify_numbers(table: CountTable) -> CountTable:
+    """Return a table in which texts that write numbers are numbers, in the columns that hold a number too.
+
+    So that a group of ``1`` in a text file and of 1 in a parquet file is one. A column of nothing but text stays as
+    it is: there ``01`` and ``1`` differ.
+    """
+    mixed = [any(isinstance(value, (int, float)) for value in values) for values in table.values]
+    return table.map_values(
+        {
+            name: {value: as_number(value) for value in values}
+            for name, values, numbers in zip(table.columns, table.values, mixed, strict=True)
+            if numbers
+        }
+    )
+
+
+def align_value(value: Hashable, known: Sequence[Hashable]) -> Hashable:
+    """Return the known value that a value is: itself, or the number of its text, or the text of its number."""
+    if value is None or value in known:
+        return value
+    number = as_number(value)
+    same = (one for one in known if isinstance(one, str) != isinstance(value, str) and as_number(one) == number)
+    return next(same, value)
 
 
 def check_decision(values: Sequence[Hashable], label_values: Sequence[Hashable], name: str, label: str) -> None:

@@ -11,7 +11,7 @@ from auscult.core.errors import InputError
 from auscult.m3fair.coding import CodedColumns, ColumnCoder, joint_codes
 from auscult.m3fair.groups import Groups
 from auscult.m3fair.metrics.confusion import Array
-from auscult.m3fair.outcome import as_number
+from auscult.m3fair.outcome import align_value, as_number
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,14 @@ class Rows:
         """Return all rows, with the combinations numbered as in ``groups`` and outcomes compared to ``positive``."""
         place = {combination: p for p, combination in enumerate(groups.combinations)}
         at = [self._names.index(attribute.name) for attribute in groups.attributes]
-        combination = np.array([place[tuple(key[k] for k in at)] for key in self._number], dtype=np.int32)
+        aligned = [
+            {value: align_value(value, known) for value in {key[k] for key in self._number}}
+            for k, known in zip(at, groups.values, strict=True)
+        ]
+        combination = np.array(
+            [place[tuple(mine[key[k]] for k, mine in zip(at, aligned, strict=True))] for key in self._number],
+            dtype=np.int32,
+        )
         labels, decisions = (
             np.array([positive in (key[k], as_number(key[k])) for key in self._number], dtype=bool)
             for k in map(self._names.index, (label, decision))
