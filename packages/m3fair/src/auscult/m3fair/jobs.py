@@ -19,7 +19,7 @@ from auscult.m3fair.coding import code_columns
 from auscult.m3fair.metrics.confusion import RATES
 from auscult.m3fair.metrics.disparity import DISPARITIES
 from auscult.m3fair.outcome import (
-    align_value,
+    align_values,
     as_number,
     check_label,
     choose_positive,
@@ -280,11 +280,11 @@ def write_weights(
     def weigh() -> Iterator[Any]:
         for block in read_cut_blocks(paths, sensitive, [label, *([weight] if weight else [])]):
             coded = code_columns(block, [*(attribute.name for attribute in sensitive), label])
-            values = (
-                tuple(align_value(value, known) for value in mine)
-                for mine, known in zip(coded.values, fitted.table.values, strict=True)
+            aligned = map(align_values, coded.values, fitted.table.values)
+            values = tuple(
+                tuple(found[value] for value in mine) for found, mine in zip(aligned, coded.values, strict=True)
             )
-            yield fitted.weigh(replace(coded, values=tuple(values)), _prior(block, weight), reweigher.unseen)
+            yield fitted.weigh(replace(coded, values=values), _prior(block, weight), reweigher.unseen)
 
     def write(partial: Path) -> None:
         make = pq.ParquetWriter if out.suffix == ".parquet" else pyarrow.csv.CSVWriter

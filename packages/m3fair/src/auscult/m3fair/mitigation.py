@@ -15,7 +15,7 @@ from auscult.m3fair.attributes import Attribute, list_values
 from auscult.m3fair.auditing import audit
 from auscult.m3fair.classifier import ReweightedClassifier
 from auscult.m3fair.coding import clean_value, sort_values
-from auscult.m3fair.outcome import align_value, as_number, check_label, choose_positive
+from auscult.m3fair.outcome import align_values, as_number, check_label, choose_positive
 from auscult.m3fair.reading import read_frame
 from auscult.m3fair.results import DisparityReport
 from auscult.m3fair.reweigher import Reweigher
@@ -155,7 +155,7 @@ def mitigate_files(
         # What is text in one file and a number in the other is one value.
         for name, values in zip(counted.columns[:-1], counted.values[:-1], strict=True):
             if name in text:
-                same = {value: align_value(clean_value(value), values) for value in frame[name].dropna().unique()}
+                same = align_values(map(clean_value, frame[name].dropna().unique()), values)
                 if any(one != value for value, one in same.items()):
                     frame[name] = frame[name].map(same)
         known = {value: clean_value(value) for value in frame[label].unique()}

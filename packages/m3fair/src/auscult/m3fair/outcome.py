@@ -1,6 +1,6 @@
 """Labels and decisions: which value is positive, and values that are text in one place and a number in another."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from math import isfinite
 
 from auscult.core.errors import InputError
@@ -96,13 +96,14 @@ def unify_numbers(table: CountTable) -> CountTable:
     )
 
 
-def align_value(value: Hashable, known: Sequence[Hashable]) -> Hashable:
-    """Return the known value that a value is: itself, or the number of its text, or the text of its number."""
-    if value is None or value in known:
-        return value
-    number = as_number(value)
-    same = (one for one in known if isinstance(one, str) != isinstance(value, str) and as_number(one) == number)
-    return next(same, value)
+def align_values(values: Iterable[Hashable], known: Iterable[Hashable]) -> dict[Hashable, Hashable]:
+    """Return value -> the known value that it is: itself, or the number of its text, or the text of its number."""
+    there = dict.fromkeys(known)
+    other = {(isinstance(one, str), as_number(one)): one for one in there}
+    return {
+        value: value if value in there else other.get((not isinstance(value, str), as_number(value)), value)
+        for value in values
+    }
 
 
 def check_decision(values: Sequence[Hashable], label_values: Sequence[Hashable], name: str, label: str) -> None:

@@ -11,7 +11,7 @@ from auscult.core.errors import InputError
 from auscult.m3fair.coding import CodedColumns, ColumnCoder, joint_codes
 from auscult.m3fair.groups import Groups
 from auscult.m3fair.metrics.confusion import Array
-from auscult.m3fair.outcome import align_value, as_number
+from auscult.m3fair.outcome import align_values, as_number
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ class Rows:
         place = {combination: p for p, combination in enumerate(groups.combinations)}
         at = [self._names.index(attribute.name) for attribute in groups.attributes]
         aligned = [
-            {value: align_value(value, known) for value in {key[k] for key in self._number}}
-            for k, known in zip(at, groups.values, strict=True)
+            align_values((key[k] for key in self._number), known) for k, known in zip(at, groups.values, strict=True)
         ]
         combination = np.array(
             [place[tuple(mine[key[k]] for k, mine in zip(at, aligned, strict=True))] for key in self._number],
