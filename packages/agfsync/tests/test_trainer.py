@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from auscult.agfsync.training.export import save_adapter
 from auscult.agfsync.training.reference import adapters_off, as_reference, weights_digest
 from auscult.agfsync.training.trainer import conditions_of, stack
 from auscult.core.errors import InputError
+from auscult.core.testing import run_group
 
 
 def lora(**options):
@@ -456,15 +458,10 @@ def test_what_the_data_lacks_is_named(sd, tmp_path):
 
 
 def test_two_processes_take_the_steps_of_one(sd, cache, tmp_path):
-    import os
-    import subprocess
-    import sys
-
     from safetensors.torch import load_file, save_file
 
     save_file(sd.unet.state_dict(), tmp_path / "unet.safetensors")
-    script = tmp_path / "train.py"
-    script.write_text(
+    script = (
         "import sys, torch\n"
         "torch.set_num_threads(1)\n"
         "from safetensors.torch import load_file, save_file\n"
@@ -480,15 +477,10 @@ def test_two_processes_take_the_steps_of_one(sd, cache, tmp_path):
         "assert trainer.args.world_size == 2\n"
         "trainer.train()\n"
         "if trainer.is_world_process_zero():\n"
-        "    save_file(trained(trainer), 'two.safetensors')\n",
-        "utf-8",
+        "    save_file(trained(trainer), 'two.safetensors')\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script,
-               os.path.dirname(__file__)]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    for done in run_group("-c", script, Path(__file__).parent, processes=2, cwd=tmp_path):
+        assert done.returncode == 0, done.stderr[-2000:]
     alone = make(sd.unet, cache, tmp_path / "one", scheduler=sd.scheduler, optim="sgd")
     start = trained(alone)
     alone.train()

@@ -7,8 +7,11 @@ page in a real browser is in :mod:`auscult.core.testing.browser`.
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,7 @@ __all__ = [
     "files_below",
     "imported_modules",
     "run_command",
+    "run_group",
 ]
 
 
@@ -34,7 +38,11 @@ class Completed:
 
 
 def run_command(
-    *args: str | Path, cwd: Path | None = None, input: str | None = None, timeout: float = 300
+    *args: str | Path,
+    cwd: Path | None = None,
+    input: str | None = None,
+    timeout: float = 900,
+    env: Mapping[str, str] | None = None,
 ) -> Completed:
     """Run a command of the current environment and return what it answered, whatever its exit code.
 
@@ -49,6 +57,8 @@ def run_command(
         Text for its stdin, which is empty otherwise.
     timeout
         Seconds after which it is killed.
+    env
+        Variables of its environment, beside those of this process.
 
     Raises
     ------
@@ -65,9 +75,33 @@ def run_command(
         command = [script, *rest]
     done = subprocess.run(
         command, cwd=cwd, input=input or "", capture_output=True, timeout=timeout, encoding="utf-8",
-        env={**os.environ, "PYTHONUTF8": "1"}, check=False,
+        env={**os.environ, "PYTHONUTF8": "1"} | dict(env or {}), check=False,
     )  # fmt: skip
     return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def run_group(*args: str | Path, processes: int, cwd: Path | None = None) -> list[Completed]:
+    """Run a command as every process of one torch group at once, and return what each answered.
+
+    They get what ``torchrun`` would set, without its watch over processes, which a busy machine can fail.
+
+    Parameters
+    ----------
+    args, cwd
+        See :func:`run_command`.
+    processes
+        How many; process r has rank r.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    group["OMP_NUM_THREADS"] = "1"
+
+    def run(rank: int) -> Completed:
+        return run_command(*args, cwd=cwd, env=group | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+
+    with ThreadPoolExecutor(processes) as pool:
+        return list(pool.map(run, range(processes)))
 
 
 def assert_one_sentence(completed: Completed, *words: str) -> None:
