@@ -111,6 +111,25 @@ def test_texts_of_a_text_file_stay_apart(run, tmp_path):
     assert CountTable.from_json(tmp_path / "t.json").values[0] == ("01", "1")
 
 
+def test_a_table_is_neither_counted_twice_nor_written_over(run, stays, tmp_path):
+    options = ["--label", "died", "--sensitive", "sex", "--out", "w.csv", "--table"]
+    assert run("weights", "all.csv", *options, "t.json")[0] == 0
+    before = (tmp_path / "t.json").read_bytes()
+    assert run("merge", "t.json", "--out", "t2.parquet")[0] == 0
+    for tables, words in (
+        (["t.json", "t2.parquet", "--out", "t.json"], "--out 't.json' is also read"),
+        (["t.json", "./t.json", "--out", "t3.json"], "'t.json' is read twice"),
+        (["t.json", "*.json", "--out", "t3.json"], "for 't.json' and for '*.json'"),
+    ):
+        code, out, err = run("merge", *tables)
+        assert (code, out) == (2, "")
+        assert words in err
+    assert (tmp_path / "t.json").read_bytes() == before
+    code, _, err = run("weights", "all.csv", "al*.csv", *options, "t4.json")
+    assert code == 2
+    assert "'all.csv' is read twice" in err
+
+
 def test_merging_different_columns_is_refused(run, stays):
     for name in ("sex", "unit"):
         run("weights", "all.csv", "--label", "died", "--sensitive", name, "--out", "w.csv", "--table", f"{name}.json")

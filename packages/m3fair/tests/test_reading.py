@@ -135,7 +135,10 @@ def test_patterns_are_sorted_and_names_come_in_the_order_given(tmp_path, monkeyp
         return [str(path) for path in find_files(patterns)]
 
     assert found("b*.csv", "a.csv") == ["b10.csv", "b2.csv", "a.csv"]
-    assert found("a.csv", "b2.csv", "a.csv") == ["a.csv", "b2.csv", "a.csv"]
+    assert found("a.csv", "b2.csv") == ["a.csv", "b2.csv"]
+    for again in ("a.csv", "./a.csv", "*.csv", str(tmp_path / "a.csv")):
+        with pytest.raises(InputError, match="is read twice, for 'a"):
+            find_files(["a.csv", "b2.csv", again])
     assert found("[x].csv") == ["[x].csv"]
     assert found("**/c.csv") == ["deep/er/c.csv"]
     for pattern in ("nothing*.csv", "b3.csv"):

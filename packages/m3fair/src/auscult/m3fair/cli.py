@@ -209,7 +209,9 @@ def merge(
     from auscult.m3fair import jobs, reading
 
     _check_suffix(out, (".json", ".parquet"), "--out")
-    total = jobs.read_tables(reading.find_files(tables))
+    paths = reading.find_files(tables)
+    _check_places({"--out": out}, paths)
+    total = jobs.read_tables(paths)
     jobs.write_table(total, out)
     typer.echo(f"{total.n} rows in {len(total)} cells: {out}")
 

@@ -49,9 +49,10 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     Raises
     ------
     InputError
-        For a pattern without a file.
+        For a pattern without a file, and a file that is named twice.
     """
-    found = []
+    found: list[Path] = []
+    seen: dict[Path, str] = {}
     for pattern in patterns:
         path = Path(pattern)
         matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
@@ -62,6 +63,13 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
             raise InputError(
                 f"{str(folders[0])!r} is a folder: name its files, for example {str(folders[0] / '*.csv')!r}"
             )
+        for match in matches:
+            if match.resolve() in seen:
+                other = seen[match.resolve()]
+                raise InputError(
+                    f"{str(match)!r} is read twice, for {other!r} and for {pattern!r}: name each file once"
+                )
+            seen[match.resolve()] = pattern
         found.extend(matches)
     return found
 
