@@ -6,7 +6,12 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    HistGradientBoostingClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
@@ -80,6 +85,43 @@ def test_an_estimator_that_ignores_weights_is_refused(data):
     for estimator in (KNeighborsClassifier(), make_pipeline(StandardScaler(), KNeighborsClassifier())):
         with pytest.raises(InputError, match="KNeighborsClassifier ignores sample_weight"):
             ReweightedClassifier(estimator, Reweigher(["sex"])).fit(X, y)
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_an_estimator_that_ignores_weights_is_refused_inside_another(data, routing):
+    X, y = data
+    deaf = KNeighborsClassifier()
+    with config_context(enable_metadata_routing=routing):
+        hearing = LogisticRegression()
+        if routing:
+            hearing.set_fit_request(sample_weight=True)
+        for estimator in (
+            CalibratedClassifierCV(deaf),
+            CalibratedClassifierCV(make_pipeline(StandardScaler(), deaf)),
+            make_pipeline(StandardScaler(), CalibratedClassifierCV(deaf)),
+            GridSearchCV(deaf, {"n_neighbors": [3]}),
+            VotingClassifier([("a", deaf), ("b", hearing)]),
+            StackingClassifier([("a", hearing)], final_estimator=deaf),
+        ):
+            with pytest.raises(InputError, match="KNeighborsClassifier ignores sample_weight"):
+                ReweightedClassifier(estimator, Reweigher(["sex"])).fit(X, y)
+        for estimator in (CalibratedClassifierCV(hearing, cv=2), BaggingClassifier(deaf, n_estimators=2)):
+            assert ReweightedClassifier(estimator, Reweigher(["sex"])).fit(X, y).predict(X).shape == (400,)
+
+
+def test_what_needs_metadata_routing_says_so(data):
+    X, y = data
+    search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=2)
+    for estimator in (search, CalibratedClassifierCV(make_pipeline(StandardScaler(), LogisticRegression()))):
+        with pytest.raises(InputError, match="only with metadata routing: turn that on"):
+            ReweightedClassifier(estimator, Reweigher(["sex"])).fit(X, y)
+    with config_context(enable_metadata_routing=True):
+        with pytest.raises(InputError, match="LogisticRegression in GridSearchCV would ignore sample_weight"):
+            ReweightedClassifier(search, Reweigher(["sex"])).fit(X, y)
+        search.estimator.set_fit_request(sample_weight=True).set_score_request(sample_weight=False)
+        found = ReweightedClassifier(search, Reweigher(["sex"])).fit(X, y)
+    expected = LogisticRegression().fit(X, y, sample_weight=found.sample_weight_)
+    np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
 
 
 def test_no_attribute_is_refused(data):

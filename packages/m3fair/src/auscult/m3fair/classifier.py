@@ -1,15 +1,17 @@
 """A scikit-learn classifier that reweights its own training rows, fold by fold."""
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone, is_classifier
+from sklearn.ensemble import BaggingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, get_tags
-from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -42,8 +44,8 @@ class ReweightedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
     Parameters
     ----------
     estimator
-        Any classifier whose ``fit`` takes ``sample_weight``, or a Pipeline that ends in one. Default: logistic
-        regression.
+        Any classifier whose ``fit`` takes ``sample_weight``, as do all classifiers in it, or a Pipeline that ends in
+        one. Default: logistic regression.
     reweigher
         A :class:`~auscult.m3fair.reweigher.Reweigher`; its ``attributes`` name columns of ``X`` (``x0``, ``x1``,
         ... in an array) unless ``sensitive_features`` is passed to ``fit``.
@@ -63,9 +65,9 @@ class ReweightedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
 
     Notes
     -----
-    With metadata routing on, ask for what you pass, ``.set_fit_request(sensitive_features=True)``; a Pipeline
-    inside must then route ``sample_weight`` too: ``LogisticRegression().set_fit_request(sample_weight=True)`` and
-    ``StandardScaler().set_fit_request(sample_weight=False)``.
+    With metadata routing on, ask for what you pass, ``.set_fit_request(sensitive_features=True)``; a Pipeline or a
+    search inside must then route ``sample_weight`` too: ``LogisticRegression().set_fit_request(sample_weight=True)``
+    and ``StandardScaler().set_fit_request(sample_weight=False)``.
 
     Examples
     --------
@@ -184,18 +186,60 @@ def _columns_of(X: Any, reweigher: Reweigher) -> Any:
 
 
 def _weight_parameter(estimator: Any, weights: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Return the keyword that brings the weights to the final estimator."""
+    """Return the keyword that brings the weights to the final estimator, once every part of it is sure to take them."""
     name = type(estimator).__name__
-    if get_config()["enable_metadata_routing"] and hasattr(estimator, "get_metadata_routing"):
-        routes = isinstance(estimator, Pipeline) or not has_fit_parameter(estimator, "sample_weight")
-        if routes and not get_routing_for_object(estimator).consumes("fit", ["sample_weight"]):
+    last = list(_last(estimator))
+    for part in last:
+        if not has_fit_parameter(part, "sample_weight") and not _is_router(part):
             raise InputError(
-                f"{name} would ignore sample_weight: let its classifier .set_fit_request(sample_weight=True)"
+                f"{type(part).__name__} ignores sample_weight and so cannot be reweighted: choose a classifier that "
+                "takes it"
             )
+    if get_config()["enable_metadata_routing"] and hasattr(estimator, "get_metadata_routing"):
+        for part in last:
+            told = part is estimator and has_fit_parameter(part, "sample_weight")
+            if not told and not get_routing_for_object(part).consumes("fit", ["sample_weight"]):
+                raise InputError(
+                    f"{type(part).__name__} in {name} would ignore sample_weight: let it "
+                    ".set_fit_request(sample_weight=True)"
+                )
         return {"sample_weight": weights}
     if isinstance(estimator, Pipeline):
-        step, last = estimator.steps[-1]
-        return {f"{step}__{key}": value for key, value in _weight_parameter(last, weights).items()}
-    if not has_fit_parameter(estimator, "sample_weight"):
-        raise InputError(f"{name} ignores sample_weight and so cannot be reweighted: choose a classifier that takes it")
+        step, final = estimator.steps[-1]
+        return {f"{step}__{key}": value for key, value in _weight_parameter(final, weights).items()}
+    if not _hands_on(estimator):
+        raise InputError(
+            f"{name} hands sample_weight on to what is in it only with metadata routing: turn that on, "
+            "sklearn.set_config(enable_metadata_routing=True), and let its classifier "
+            ".set_fit_request(sample_weight=True)"
+        )
     return {"sample_weight": weights}
+
+
+def _parts(estimator: Any) -> list[Any]:
+    """Return the classifiers that an estimator fits in its turn; none of bagging, which draws its rows by weight."""
+    if isinstance(estimator, Pipeline):
+        return [estimator.steps[-1][1]]
+    if isinstance(estimator, BaggingClassifier) or not hasattr(estimator, "get_params"):
+        return []
+    given = estimator.get_params(deep=False)
+    several = [part for _, part in given.get("estimators") or ()]
+    return [part for part in (given.get("estimator"), *several, given.get("final_estimator")) if hasattr(part, "fit")]
+
+
+def _last(estimator: Any) -> Iterator[Any]:
+    """Yield the estimators within an estimator that have none in them: itself, if so."""
+    parts = _parts(estimator)
+    for part in parts:
+        yield from _last(part)
+    if not parts:
+        yield estimator
+
+
+def _hands_on(estimator: Any) -> bool:
+    """Whether an estimator and all in it take ``sample_weight`` by name."""
+    return has_fit_parameter(estimator, "sample_weight") and all(map(_hands_on, _parts(estimator)))
+
+
+def _is_router(estimator: Any) -> bool:
+    return hasattr(estimator, "get_metadata_routing") and isinstance(get_routing_for_object(estimator), MetadataRouter)
