@@ -430,7 +430,7 @@ def test_identifiers_are_no_groups():
 def test_scores_in_the_place_of_decisions_are_named_at_once():
     """With a search for each distinct value, this takes minutes."""
     n = 200_000
-    with pytest.raises(InputError, match=r"has the value 0\.0, which|as --score"):
+    with pytest.raises(InputError, match=r"has the value 0\.0, which|as y_score or --score"):
         audit(np.arange(n) % 2, np.arange(n) / n, sensitive_features={"a": np.arange(n) % 3})
 
 

@@ -233,3 +233,23 @@ def test_worst_disparity():
         worst_disparity(y, decision, sensitive_features=sex, metric="parity")
     with pytest.raises(InputError, match="unknown"):
         disparity_scorer("parity")
+    names = [["no", "yes"][value] for value in y], [["no", "yes"][value] for value in decision]
+    assert worst_disparity(*names, sensitive_features=sex, positive="yes") == pytest.approx(0.5)
+    with pytest.raises(InputError, match=r"say which is positive \(positive="):
+        worst_disparity(*names, sensitive_features=sex)
+
+
+def test_a_scorer_says_what_it_lacks(data):
+    X, y = data
+    with pytest.raises(InputError, match=r"call sklearn\.set_config"):
+        disparity_scorer()
+    with config_context(enable_metadata_routing=True):
+        scorer = disparity_scorer(positive="yes")
+        model = ReweightedClassifier(LogisticRegression(), Reweigher(["sex"]))
+        options = {"cv": 2, "scoring": scorer, "error_score": "raise"}
+        model.set_fit_request(sensitive_features=False)
+        names, sensitive = y.map({0: "no", 1: "yes"}), {"sensitive_features": X[["sex"]]}
+        found = cross_validate(model, X, names, params=sensitive, **options)
+        assert (found["test_score"] <= 0).all()
+        with pytest.raises(InputError, match="no sensitive_features reached the scorer"):
+            cross_validate(model, X, y, **options)

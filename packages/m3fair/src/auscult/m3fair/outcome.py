@@ -65,7 +65,9 @@ def choose_positive(values: Sequence[Hashable], positive: str | None, name: str)
         texts = str(value).lower(), str(other).lower()
         if (as_number(value) == 1 and as_number(other) in (0, -1)) or texts == ("true", "false"):
             return value
-    raise InputError(f"the label {name!r} has the values {list_values(values)}: say which is positive (--positive)")
+    raise InputError(
+        f"the label {name!r} has the values {list_values(values)}: say which is positive (positive=, --positive)"
+    )
 
 
 def unify_outcomes(table: CountTable, label: str, decision: str) -> CountTable:
@@ -114,5 +116,5 @@ def check_decision(values: Sequence[Hashable], label_values: Sequence[Hashable],
         if value not in label_values:
             raise InputError(
                 f"the decision {name!r} has the value {value!r}, which the label {label!r} does not have "
-                f"({list_values(label_values)}): give decisions here and scores as --score"
+                f"({list_values(label_values)}): give decisions here and scores as y_score or --score"
             )
