@@ -93,6 +93,44 @@ def test_windows_are_paired_by_stay(tmp_path):
     assert rows["window=last"]["difference"]["ci"][0] > -0.01
 
 
+def test_each_condition_is_scored_against_its_own_labels(command, tmp_path):
+    """Two horizons with opposite labels: the answers rank one as well as they fail the other."""
+    labs = "".join(f"{who},0,LDH,{200 + 100 * (who % 2) + who}\n" for who in range(40))
+    (tmp_path / "labs.csv").write_text("subject,time,code,value\n" + labs)
+    labels = "".join(f"{who},{who % 2},{1 - who % 2}\n" for who in range(40))
+    (tmp_path / "labels.csv").write_text("subject,mortality,mortality_1month\n" + labels)
+    (tmp_path / "panel.yaml").write_text("name: p\npersona: P\nfeatures:\n- {name: LDH, range: 140 - 200}\n")
+    base = {
+        "data": f"table:{tmp_path}/labs.csv",
+        "data_options": {"labels": f"{tmp_path}/labels.csv"},
+        "panel": f"{tmp_path}/panel.yaml",
+    }
+    grid = {"horizon": ["discharge", "1month"], "window": ["first", "last"]}
+    (tmp_path / "grid.yaml").write_text(json.dumps({"base": base, "grid": grid}))
+    rows = ablate(tmp_path / "grid.yaml", tmp_path / "out", {})["conditions"]
+    assert [row["auroc"]["value"] for row in rows.values()] == [1, 1, 0, 0]
+    assert [row["difference"] and row["difference"]["value"] for row in rows.values()] == [None, 0, None, None]
+    assert ["labels" in (row["unpaired"] or "") for row in rows.values()] == [False, False, True, True]
+    lines = (tmp_path / "out/table.csv").read_text("utf-8").splitlines()
+    assert lines[0].endswith(",unpaired")
+    assert "labels" in lines[3]
+    folders = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+    page = tmp_path / "page.html"
+    assert command("report", *sorted(folders)[:1], *sorted(folders)[-1:], "--out", page).returncode == 0
+    assert "its labels are others" in page.read_text("utf-8")
+
+
+def test_days_of_other_steps_are_not_paired(few, tmp_path):
+    with ScriptedServer(lambda body, number: "3") as server:
+        base = few | {"backend": "openai", "model": "m", "base_url": server.base_url}
+        base["prompt"] = {"task": "los_causal"}
+        (tmp_path / "grid.yaml").write_text(json.dumps({"base": base, "grid": {"bins": ["none", "days"]}}))
+        first, other = ablate(tmp_path / "grid.yaml", tmp_path / "out", {})["conditions"].values()
+    assert other["mae"]["value"] > 0
+    assert (first["unpaired"], other["difference"]) == (None, None)
+    assert "steps" in other["unpaired"]
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [

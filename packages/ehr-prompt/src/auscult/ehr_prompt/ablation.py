@@ -1,6 +1,7 @@
 """A grid of conditions, one run each, compared with each other on the same stays."""
 
 import difflib
+import functools
 import itertools
 import json
 import re
@@ -19,7 +20,7 @@ from auscult.core.data.open import load_cohort
 from auscult.core.errors import InputError
 from auscult.ehr_prompt.config import PromptConfig, RunConfig
 from auscult.ehr_prompt.resampling import evaluate_days, evaluate_risks
-from auscult.ehr_prompt.scoring import numbers_of, plain_interval, read_answers
+from auscult.ehr_prompt.scoring import Answers, coverage, numbers_of, plain_interval, read_answers
 
 CONDITIONS = "conditions.json"
 
@@ -108,47 +109,81 @@ def write_conditions(folder: Path, conditions: list[Condition]) -> None:
 def compare_runs(folders: Mapping[str, Path], *, n_boot: int = 1000, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Return what each run's answers are worth, and how they differ from those of the first run.
 
-    All runs share their resamples of subjects. ``difference`` is the AUROC (of days the MAE) of a run minus that of
-    the first, on the stays for which both have a usable answer, whatever window they saw; None for the first itself.
+    Each run is scored against its own labels; all share their resamples of subjects. ``difference`` is the AUROC (of
+    days the MAE) of a run minus that of the first, on the stays for which both have a usable answer, whatever window
+    they saw; None for the first itself, and where ``unpaired`` says why the two cannot be paired.
 
     Parameters
     ----------
     folders
-        Name -> a run's folder; the runs are about the same data and ask for the same thing.
+        Name -> a run's folder; the runs are about the same data and ask for the same kind of number.
     n_boot, seed
         Of the resamples.
 
     Raises
     ------
     InputError
-        The runs ask for different things or are about different stays.
+        The runs ask for different kinds of numbers or are about different data.
     """
     runs = {name: read_answers(folder) for name, folder in folders.items()}
     first, *others = runs
     kind = runs[first].facts["kind"]
-    columns, label, subject = {}, pd.Series(dtype=np.float64), pd.Series(dtype=object)
+    frames = {}
     for name, answers in runs.items():
         if (answers.facts["kind"], answers.config["data"]) != (kind, runs[first].config["data"]):
             raise InputError(f"the runs {first!r} and {name!r} are about different things: compare like with like")
-        numbers = numbers_of(answers)
-        key = numbers.key if kind == "days" else numbers.key.get_level_values("row")
-        columns[name] = pd.Series(numbers.value, index=key)
-        label = label.combine_first(pd.Series(numbers.label, index=key))
-        subject = subject.combine_first(pd.Series(numbers.subject, index=key, dtype=object))
-    values = {name: np.asarray(column.reindex(label.index), np.float64) for name, column in columns.items()}
-    who, truth = subject.to_numpy(np.str_), np.asarray(label, np.float64)
-    pairs = [(name, first) for name in others]
+        frames[name] = _by_stay(answers)
+    unpaired = {
+        name: _why_unpaired(
+            frames[name], frames[first], kind == "days" and runs[name].config["bins"] != runs[first].config["bins"]
+        )
+        for name in others
+    }
+    index = functools.reduce(lambda one, other: one.union(other), (frame.index for frame in frames.values()))
+    whole = {name: frame.reindex(index) for name, frame in frames.items()}
+    values, labels = (
+        {name: frame[column].to_numpy(np.float64) for name, frame in whole.items()} for column in ("value", "label")
+    )
+    subject = functools.reduce(
+        lambda one, other: one.combine_first(other), (frame["subject"] for frame in frames.values())
+    )
     evaluate = evaluate_days if kind == "days" else evaluate_risks
-    found, differences = evaluate(truth, values, who, pairs=pairs, n_boot=n_boot, seed=seed)
+    found, differences = evaluate(
+        labels, values, subject.reindex(index).to_numpy(np.str_),
+        pairs=[(name, first) for name in others if unpaired[name] is None], n_boot=n_boot, seed=seed,
+    )  # fmt: skip
     return {
         name: {
             "n": len(answers.table),
-            "coverage": float(answers.table["value"].notna().mean()),
+            "coverage": coverage(answers),
             **{metric: plain_interval(one) for metric, one in found[name].items()},
-            "difference": None if name == first else plain_interval(differences[name, first]),
+            "difference": plain_interval(differences[name, first]) if (name, first) in differences else None,
+            "unpaired": unpaired.get(name),
         }
         for name, answers in runs.items()
     }
+
+
+def _by_stay(answers: Answers) -> pd.DataFrame:
+    """Return subject, label and value of every number by its stay, of days by its stay and step."""
+    numbers = numbers_of(answers)
+    record = answers.table.drop_duplicates("row").set_index("row")["record_id"]
+    stay = record.reindex(numbers.key.get_level_values("row")).to_numpy()
+    keys = [stay, numbers.key.get_level_values("end")] if answers.facts["kind"] == "days" else [stay]
+    frame = pd.DataFrame({"subject": numbers.subject, "label": numbers.label, "value": numbers.value})
+    return frame.set_index(keys)
+
+
+def _why_unpaired(run: pd.DataFrame, first: pd.DataFrame, other_steps: bool) -> str | None:
+    """Return why two runs cannot be compared number by number; None where they can."""
+    if other_steps:
+        return "its steps are others than those of the first condition"
+    shared = run.index.intersection(first.index)
+    if shared.empty:
+        return "it shares no stay with the first condition"
+    if not run["label"].reindex(shared).equals(first["label"].reindex(shared)):
+        return "its labels are others than those of the first condition"
+    return None
 
 
 def _word(value: Any) -> str:

@@ -194,7 +194,8 @@ def ablate(
         cli.print_json(result)
     else:
         for name, row in result["conditions"].items():
-            typer.echo(f"{name}: {', '.join(f'{key} {_short(value)}' for key, value in row.items())}")
+            shown = (f"{key} {_short(value)}" for key, value in row.items() if key != "unpaired" or value)
+            typer.echo(f"{name}: {', '.join(shown)}")
         typer.echo(result.get("report", f"{result.get('prompts')} prompts"))
     empty = [name for name, row in result["conditions"].items() if row.get("coverage") == 0]
     for name in empty:

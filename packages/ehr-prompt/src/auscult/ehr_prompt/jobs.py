@@ -143,7 +143,7 @@ def _flat(row: dict[str, Any], settings: set[str]) -> dict[str, Any]:
     """Return a row with one column a number: a measured value has its bounds beside it."""
     flat: dict[str, Any] = {}
     for name, value in row.items():
-        if name in settings | {"n", "coverage"}:
+        if name in settings | {"n", "coverage", "unpaired"}:
             flat[name] = value
         else:
             low, high = value["ci"] if value else (None, None)

@@ -83,10 +83,12 @@ def write_ablation(conditions: dict[str, tuple[dict[str, Any], Path]], path: Pat
     page = Report("Conditions side by side", subtitle=f"ehr-prompt: {len(rows)} conditions of a grid")
     page.section("Results")
     page.table(
-        [{"condition": name, **result} for name, result in compared.items()] + _baseline_rows(folders),
-        caption="Answers that can be used. Brackets: 95 % intervals; all conditions share their resamples of subjects. "
-        f"difference: {metric.upper()} minus that of the first condition ({first}), on the stays that both cover. "
-        "Below: classical models on the same stays and windows.",
+        [{"condition": name, **_without_none(result, "unpaired")} for name, result in compared.items()]
+        + _baseline_rows(folders),
+        caption="Answers that can be used, each condition against its own labels. Brackets: 95 % intervals; all "
+        f"conditions share their resamples of subjects. difference: {metric.upper()} minus that of the first condition "
+        f"({first}), on the stays that both cover; unpaired: why there is none. Below: classical models on the same "
+        "stays and windows.",
         formats={"coverage": ".1%"},
     )
     page.figure(
@@ -191,6 +193,10 @@ def _overview(page: Report, scores: dict[str, Any], scorer: bool) -> None:
         )  # fmt: skip
 
 
+def _without_none(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != name or value is not None}
+
+
 def _compare(page: Report, folders: dict[str, Path]) -> None:
     try:
         compared = compare_runs(folders)
@@ -199,7 +205,11 @@ def _compare(page: Report, folders: dict[str, Path]) -> None:
     first, *others = compared
     metric = "AUROC" if "auroc" in compared[first] else "MAE"
     page.table(
-        [{"condition": name, f"{metric} minus that of {first}": compared[name]["difference"]} for name in others],
+        [
+            {"condition": name, f"{metric} minus that of {first}": compared[name]["difference"]}
+            | _without_none({"unpaired": compared[name]["unpaired"]}, "unpaired")
+            for name in others
+        ],
         caption="Paired differences, on the stays that both cover, over the same resamples of subjects.",
     )
 

@@ -38,7 +38,7 @@ DAYS_METRICS = ("mae", "mse", "rmse", "r2", "mae_by_patient")
 
 
 def evaluate_risks(
-    label: FloatArray,
+    label: FloatArray | Mapping[str, FloatArray],
     risks: Mapping[str, FloatArray],
     subjects: NDArray[Any],
     *,
@@ -51,7 +51,8 @@ def evaluate_risks(
     Parameters
     ----------
     label
-        [N] 1 or 0, NaN where unknown.
+        [N] 1 or 0, NaN where unknown; or such labels by the name of the system, those of a pair equal on the rows that
+        both have.
     risks
         Name -> [N] risks in [0, 1], NaN where a system has none: such rows do not count for it, nor for its pairs.
     subjects
@@ -62,16 +63,21 @@ def evaluate_risks(
         Of the resamples, which all systems share.
     """
     place, blocks = _draws(subjects, n_boot, seed)
+    labels = _by_name(label, risks)
+    known = {name: ~(np.isnan(labels[name]) | np.isnan(risk)) for name, risk in risks.items()}
     systems: dict[Any, _System] = {}
     for name, risk in risks.items():
-        same = (one for other, one in systems.items() if np.array_equal(risk, risks[other], equal_nan=True))
-        known = ~np.isnan(label) & ~np.isnan(risk)
-        systems[name] = next(same, None) or _System(label, risk, known, tuple(RISK_METRICS))
+        same = (
+            one for other, one in systems.items()
+            if np.array_equal(risk, risks[other], equal_nan=True)
+            and (labels[name] is labels[other] or np.array_equal(labels[name], labels[other], equal_nan=True))
+        )  # fmt: skip
+        systems[name] = next(same, None) or _System(labels[name], risk, known[name], tuple(RISK_METRICS))
     for pair in pairs:
-        both = ~(np.isnan(label) | np.isnan(risks[pair[0]]) | np.isnan(risks[pair[1]]))
+        both = known[pair[0]] & known[pair[1]]
         for name in pair:
-            whole = np.array_equal(both, systems[name].known)
-            systems[*pair, name] = systems[name] if whole else _System(label, risks[name], both, ("auroc",))
+            whole = np.array_equal(both, known[name])
+            systems[*pair, name] = systems[name] if whole else _System(labels[name], risks[name], both, ("auroc",))
     distinct = list(dict.fromkeys(systems.values()))
     with ThreadPoolExecutor() as threads:  # sorts, random numbers and sparse products run beside each other
         drawn = threads.submit(next, blocks, None)
@@ -91,7 +97,7 @@ def evaluate_risks(
 
 
 def evaluate_days(
-    label: FloatArray,
+    label: FloatArray | Mapping[str, FloatArray],
     days: Mapping[str, FloatArray],
     subjects: NDArray[Any],
     *,
@@ -107,9 +113,13 @@ def evaluate_days(
     count = int(place.max(initial=-1)) + 1
     drawn = np.concatenate([np.ones((count, 1)), *(blocks if count else ())], axis=1)
 
-    def replicates(value: FloatArray, known: NDArray[np.bool_]) -> dict[str, FloatArray]:
+    labels = _by_name(label, days)
+    known = {name: ~(np.isnan(labels[name]) | np.isnan(value)) for name, value in days.items()}
+
+    def replicates(name: str, known: NDArray[np.bool_]) -> dict[str, FloatArray]:
         """Return each metric of all rows and of every resample, from sums over each subject's rows."""
-        error, y, who = (value - label)[known], label[known], place[known]
+        y, who = labels[name][known], place[known]
+        error = days[name][known] - y
         columns = (np.ones_like(y), np.abs(error), error**2, y, y**2)
         parts = [np.bincount(who, weights=column, minlength=count) for column in columns]
         mean = np.divide(parts[1], parts[0], out=np.zeros(count), where=parts[0] > 0)
@@ -122,15 +132,19 @@ def evaluate_days(
         return dict(zip(DAYS_METRICS, values, strict=True))
 
     found = {}
-    for name, value in days.items():
-        made = replicates(value, ~(np.isnan(label) | np.isnan(value)))
+    for name in days:
+        made = replicates(name, known[name])
         found[name] = {metric: _interval(made[metric][0], made[metric][1:]) for metric in DAYS_METRICS}
     differences = {}
     for one, other in pairs:
-        both = ~(np.isnan(label) | np.isnan(days[one]) | np.isnan(days[other]))
-        gap = replicates(days[one], both)["mae"] - replicates(days[other], both)["mae"]
+        both = known[one] & known[other]
+        gap = replicates(one, both)["mae"] - replicates(other, both)["mae"]
         differences[one, other] = _interval(gap[0], gap[1:])
     return found, differences
+
+
+def _by_name(label: FloatArray | Mapping[str, FloatArray], systems: Mapping[str, Any]) -> Mapping[str, FloatArray]:
+    return label if isinstance(label, Mapping) else dict.fromkeys(systems, label)
 
 
 def _draws(subjects: NDArray[Any], n_boot: int, seed: int) -> tuple[NDArray[np.intp], Iterator[NDArray[np.float32]]]:
