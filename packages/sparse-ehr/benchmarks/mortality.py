@@ -40,6 +40,8 @@ ROOT = Path(__file__).parents[3]
 DATA = f"challenge2012:{ROOT / 'shared-core/tests/data/physionet2012'}"
 ROWS = ROOT / "docs/benchmarks"
 ABLATED = 42
+ONE_NETWORK = {"n_members": 1, "summary_stack": False}
+RELEASED = "as released"
 PREDICTIONS = ROWS / "sparse-ehr-predictions.parquet"
 
 
@@ -58,7 +60,7 @@ def main() -> None:
             compare_models(cohort, chosen.out, splits=[seed], options=options, n_boot=10)
         sweep_missingness(cohort, chosen.out, splits=chosen.splits, options=options, n_boot=10)
         if ABLATED in chosen.splits:
-            ablate(cohort, chosen.out, split=ABLATED, options={"n_members": 1})
+            ablate(cohort, chosen.out, split=ABLATED, options=ONE_NETWORK)
     with RunStore.read(chosen.out) as store:
         report(store)
 
@@ -112,21 +114,23 @@ def report(store: RunStore) -> None:
 
 
 def ablations(store: RunStore) -> list[dict[str, Any]]:
-    """Return a row a network: what it reached, and by how much it differs from the whole one on the same stays."""
-    found: dict[str, dict[int, Outcome]] = {}
+    """Return a row a network: what it reached, and by how much it differs from another on the same stays."""
+    found: dict[str, Outcome] = {}
     for record in store.values():
         if record["purpose"] == "ablation":
-            name = next(name for name, switches in ABLATIONS.items() if switches == record["options"]["switches"])
-            (outcome,) = to_outcomes(record)
-            found.setdefault(name, {})[outcome.split] = outcome
+            options = {name: value for name, value in record["options"].items() if name not in ONE_NETWORK}
+            name = next(name for name, changed in ABLATIONS.items() if changed == options)
+            (found[name],) = to_outcomes(record)
     rows = []
-    for name, outcomes in found.items():
-        value, drawn = replicate_means([outcomes, found["PRISM"]], ["auroc", "auprc"], n_boot=1000, seed=0)
-        row: dict[str, Any] = {"model": name, "splits": len(outcomes)}
+    for name, outcome in found.items():
+        against = found[RELEASED if name.startswith(f"{RELEASED}, ") else "PRISM"]
+        split = outcome.split
+        value, drawn = replicate_means([{split: outcome}, {split: against}], ["auroc", "auprc"], n_boot=1000, seed=0)
+        row: dict[str, Any] = {"model": name, "against": next(n for n, o in found.items() if o is against)}
         for i, measure in enumerate(("auroc", "auprc")):
             difference = to_interval(value[0, i] - value[1, i], drawn[:, 0, i] - drawn[:, 1, i])
-            row |= {measure: float(value[0, i])} | flat({f"{measure} less the whole": difference})
-        rows.append(row)
+            row |= {measure: float(value[0, i])} | flat({f"{measure} difference": difference})
+        rows.append(row | {"largest change of a risk": float(abs(outcome.probability - against.probability).max())})
     return rows
 
 

@@ -146,7 +146,7 @@ def test_prism_alone_the_trees_and_their_stack_come_from_one_fit(cohort, tmp_pat
     rows = ablate(
         cohort,
         tmp_path,
-        ablations={"PRISM": {}, "no prototypes": {"prototypes": False}},
+        ablations={"PRISM": {}, "no prototypes": {"switches": {"prototypes": False}}},
         split=0,
         options=PRISM_OPTIONS,
     )
@@ -170,7 +170,7 @@ def test_deletion_takes_a_share_of_each_variable_and_more_of_it_takes_more(cohor
             delete_observed(cohort, share, seed=0)
 
 
-def test_losses_are_paired():
+def test_losses_are_paired(tmp_path):
     kinds = [(PRISM, 2.0, 1.5), (LIGHTGBM, 2.0, 0.5)]
     outcomes = []
     for model, whole, thinned in kinds:
@@ -198,6 +198,8 @@ def test_losses_are_paired():
     assert excess.low > 0
     axes = sweep.plot_sweep(found, TEST_ONLY)
     assert len(axes.get_lines()) >= 2
+    sweep.write_report(found, tmp_path / "sweep.html", task="mortality")
+    assert (tmp_path / "sweep.html").read_text("utf-8").count("lost more") == 2
 
 
 def test_a_sweep_deletes_in_both_ways_and_uses_what_a_comparison_stored(cohort, tmp_path):

@@ -18,7 +18,7 @@ Task = Literal["mortality", "readmission"]
 Run = Annotated[Path, typer.Argument(help="Folder of a run, from train.", metavar="RUN")]
 Data = Annotated[str, typer.Option("--data", help="What load_cohort takes: tjh, challenge2012:FOLDER, table:FILE, ...")]
 TaskOption = Annotated[Task, typer.Option("--task", help="The label to predict.")]
-Splits = Annotated[list[int] | None, typer.Option("--split", help="Seed of a split; repeat for several.")]
+Splits = Annotated[list[int] | None, typer.Option("--split", min=0, help="Seed of a split; repeat for several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 
 
@@ -33,14 +33,22 @@ def train(
         bool | None,
         typer.Option("--summary-stack/--no-summary-stack", help="With boosted trees beside PRISM, or without."),
     ] = None,
+    columns: cli.Columns = None,
+    labels: cli.Labels = None,
+    data_option: cli.DataOptions = None,
     as_json: Json = False,
 ) -> None:
     """Fit a model on all stays whose label is known; a part of them decides when to stop and calibrates."""
     from auscult.sparse_ehr import jobs
 
+    options = cli.data_options(columns, labels, data_option)
     result = _noting_warnings(
-        lambda: jobs.train_run(data, task, out, seed=seed, config=config, summary_stack=summary_stack)
+        lambda: jobs.train_run(
+            data, task, out, seed=seed, config=config, summary_stack=summary_stack, data_options=options
+        )
     )
+    if not jobs.is_first_process():
+        return
     if as_json:
         cli.print_json(result)
         return
@@ -56,12 +64,16 @@ def predict(
     run: Run,
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Where predictions go: .parquet with subject_id, probability.")],
+    columns: cli.Columns = None,
+    labels: cli.Labels = None,
+    data_option: cli.DataOptions = None,
     as_json: Json = False,
 ) -> None:
     """Write the risk of every stay; labels are not needed."""
     from auscult.sparse_ehr import jobs
 
-    result = _noting_warnings(lambda: jobs.predict_run(run, data, out))
+    options = cli.data_options(columns, labels, data_option)
+    result = _noting_warnings(lambda: jobs.predict_run(run, data, out, data_options=options))
     if as_json:
         cli.print_json(result)
     else:
@@ -73,12 +85,16 @@ def evaluate(
     run: Run,
     data: Data,
     n_boot: Annotated[int, typer.Option("--n-boot", min=1, help="Resamples of subjects.")] = 1000,
+    columns: cli.Columns = None,
+    labels: cli.Labels = None,
+    data_option: cli.DataOptions = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on data with labels, with intervals of resampled subjects."""
     from auscult.sparse_ehr import jobs
 
-    result = _noting_warnings(lambda: jobs.evaluate_run(run, data, n_boot=n_boot))
+    options = cli.data_options(columns, labels, data_option)
+    result = _noting_warnings(lambda: jobs.evaluate_run(run, data, n_boot=n_boot, data_options=options))
     if as_json:
         cli.print_json(result)
         return
@@ -96,12 +112,16 @@ def explain(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The page; by default in the run's folder.")] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="How many similar patients.")] = 10,
+    columns: cli.Columns = None,
+    labels: cli.Labels = None,
+    data_option: cli.DataOptions = None,
     as_json: Json = False,
 ) -> None:
     """Write a page about one stay: risk, confidence of every value, similar patients."""
     from auscult.sparse_ehr import jobs
 
-    result = _noting_warnings(lambda: jobs.explain_run(run, subject, data=data, out=out, k=k))
+    options = cli.data_options(columns, labels, data_option)
+    result = _noting_warnings(lambda: jobs.explain_run(run, subject, data=data, out=out, k=k, data_options=options))
     if as_json:
         cli.print_json(result)
     else:
@@ -114,6 +134,9 @@ def compare(
     out: Annotated[Path, typer.Option("--out", help="Folder of the records, table and page; goes on where it was.")],
     task: TaskOption = "mortality",
     split: Splits = None,
+    columns: cli.Columns = None,
+    labels: cli.Labels = None,
+    data_option: cli.DataOptions = None,
     as_json: Json = False,
 ) -> None:
     """Fit PRISM, the stack and the baselines on splits by subject, and compare them on the same test stays."""
@@ -121,9 +144,10 @@ def compare(
     from auscult.sparse_ehr.jobs import load_labelled
     from auscult.sparse_ehr.trials import SEEDS
 
+    options = cli.data_options(columns, labels, data_option)
     splits = tuple(split) if split else SEEDS
     result = _noting_warnings(
-        lambda: compare_models(load_labelled(data, task), out, task=task, splits=splits).to_dict()
+        lambda: compare_models(load_labelled(data, task, options), out, task=task, splits=splits).to_dict()
     )
     if as_json:
         cli.print_json(result)
@@ -140,6 +164,9 @@ def sweep(
     task: TaskOption = "mortality",
     split: Splits = None,
     ablations: Annotated[bool, typer.Option("--ablations", help="Also fit PRISM without one part at a time.")] = False,
+    columns: cli.Columns = None,
+    labels: cli.Labels = None,
+    data_option: cli.DataOptions = None,
     as_json: Json = False,
 ) -> None:
     """Delete observed values, in training and test and in the test part alone, and see what each model loses."""
@@ -147,8 +174,10 @@ def sweep(
     from auscult.sparse_ehr.sweep import ablate, sweep_missingness
     from auscult.sparse_ehr.trials import SEEDS
 
+    options = cli.data_options(columns, labels, data_option)
+
     def job() -> dict[str, Any]:
-        cohort = load_labelled(data, task)
+        cohort = load_labelled(data, task, options)
         found = sweep_missingness(cohort, out, task=task, splits=tuple(split) if split else SEEDS[:1]).to_dict()
         return found | ({"ablations": ablate(cohort, out, task=task)} if ablations else {})
 

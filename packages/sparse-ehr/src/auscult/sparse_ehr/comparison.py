@@ -198,7 +198,11 @@ def write_report(result: Comparison, path: str | Path, *, task: str) -> str:
     from auscult.core.report import Report
 
     report = Report(f"Models of {task}", subtitle=f"{len(result.splits)} splits by subject that all models share")
-    report.section("Discrimination and calibration")
+    report.section(
+        "Discrimination and calibration",
+        "The expected calibration error (ECE) of few patients is above 0 for a perfect model too, and resampling adds "
+        "to it, so its intervals lie high. Only the stack's risks are calibrated on stays that were held out.",
+    )
     table = [
         {"model": name, "splits": sum(row["model"] == name for row in result.rows)}
         | {_shown(measure): found[measure] for measure in MEASURES}

@@ -5,10 +5,11 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import os
 import shutil
 import typing
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,19 @@ _NOT_IN_CONFIG = ("random_state", "checkpoint")
 
 
 def train_run(
-    data: str, task: str, out: Path, *, seed: int = 0, config: Path | None = None, summary_stack: bool | None = None
+    data: str,
+    task: str,
+    out: Path,
+    *,
+    seed: int = 0,
+    config: Path | None = None,
+    summary_stack: bool | None = None,
+    data_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Fit a model on all stays whose label is known, into a run's folder, and return what came of it.
 
-    A run that was killed goes on; one that is finished is only read.
+    A run that was killed goes on; one that is finished is only read. Of several processes of one group only the
+    first writes.
 
     Parameters
     ----------
@@ -62,6 +71,8 @@ def train_run(
         A YAML file with parameters of :class:`~auscult.sparse_ehr.PrismClassifier`.
     summary_stack
         Overrides the parameter of this name.
+    data_options
+        Of the data's reader: further arguments of :func:`~auscult.core.data.load_cohort`.
 
     Raises
     ------
@@ -71,34 +82,44 @@ def train_run(
     parameters = read_parameters(config)
     if summary_stack is not None:
         parameters["summary_stack"] = summary_stack
-    cohort = load_labelled(data, task)
+    options = dict(data_options or {})
+    cohort = load_labelled(data, task, options)
     label = label_of(cohort, task)
     known = ~np.isnan(label)
     if not known.all():
         warnings.warn(f"{int((~known).sum())} stays have no label and are left out", stacklevel=2)
-    identity = {"data": data, "task": task, "parameters": parameters}
+    identity = {"data": data, "data_options": options, "task": task, "parameters": parameters}
     model = PrismClassifier(**parameters, random_state=seed, checkpoint=str(out / _CHECKPOINTS))
     # Before a folder is made.
     model.member_config()
     choose_device(model.device)
+    chosen, outcome = cohort.select(known), label[known].astype(np.int64)
+
+    def fit() -> dict[str, Any]:
+        model.fit(chosen, outcome)
+        return {
+            "run": str(out), "data": data, "task": task, "n": len(chosen), "events": int(outcome.sum()),
+            "unknown_labels": int((~known).sum()), "members": len(model.members_),
+            "epochs": [len(history) for history in model.history_],
+            "held_out": _measure(model.validation_["label"], model.validation_["probability"], None),
+        }  # fmt: skip
+
+    if not is_first_process():
+        if not (out / _MODEL).exists():
+            return fit()
+        with RunStore.read(out) as store:
+            return store[_SUMMARY]
     fingerprint = cohort.fingerprint()
     with (
         _leaving_nothing_where_refused(out),
         RunStore.open(out, config=identity, seed=seed, data_fingerprint=fingerprint, package="sparse-ehr") as store,
     ):
         if _SUMMARY in store and (out / _MODEL).exists():
-            load_model(out)  # says so where it is damaged
+            PrismClassifier.load(out / _MODEL)  # says so where it is damaged
             return store[_SUMMARY]
-        chosen = cohort.select(known)
-        model.fit(chosen, label[known].astype(np.int64))
+        summary = fit()
         model.set_params(checkpoint=None)
         model.save(out / _MODEL)
-        summary = {
-            "run": str(out), "data": data, "task": task, "n": int(known.sum()), "events": int(label[known].sum()),
-            "unknown_labels": int((~known).sum()), "members": len(model.members_),
-            "epochs": [len(history) for history in model.history_],
-            "held_out": _measure(model.validation_["label"], model.validation_["probability"], None),
-        }  # fmt: skip
         if _SUMMARY not in store:
             with store.batch():
                 store.put(_SUBJECTS, {"digests": sorted({_digest(s) for s in chosen.subject_id.tolist()})})
@@ -107,7 +128,12 @@ def train_run(
     return summary
 
 
-def load_labelled(data: str, task: str) -> Cohort:
+def is_first_process() -> bool:
+    """Return whether this process is the only one, or the first of the group that a launcher started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def load_labelled(data: str, task: str, data_options: Mapping[str, Any] | None = None) -> Cohort:
     """Return data in which a label of two classes is known for some stays.
 
     Raises
@@ -115,7 +141,7 @@ def load_labelled(data: str, task: str) -> Cohort:
     InputError
         For other data.
     """
-    cohort = load_cohort(data)
+    cohort = load_cohort(data, **(data_options or {}))
     label = label_of(cohort, task)
     known = label[~np.isnan(label)]
     if not len(known):
@@ -124,12 +150,12 @@ def load_labelled(data: str, task: str) -> Cohort:
     return cohort
 
 
-def predict_run(run: Path, data: str, out: Path) -> dict[str, Any]:
+def predict_run(run: Path, data: str, out: Path, *, data_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Write ``subject_id`` and ``probability`` of every stay, in the data's order; labels are not needed."""
     if out.suffix != ".parquet":
         raise InputError(f"--out {str(out)!r}: the name must end in .parquet")
     model = load_model(run)
-    cohort = load_cohort(data)
+    cohort = load_cohort(data, **(data_options or {}))
     probability = model.predict_proba(cohort)[:, 1]
     write_predictions(out, cohort.subject_id, probability)
     return {"predictions": str(out), "n": len(cohort)}
@@ -144,7 +170,9 @@ def write_predictions(path: Path, subject_id: NDArray[Any], probability: NDArray
     replace_atomically(path, lambda partial: pq.write_table(table, partial))
 
 
-def evaluate_run(run: Path, data: str, *, n_boot: int = 1000, seed: int = 0) -> dict[str, Any]:
+def evaluate_run(
+    run: Path, data: str, *, data_options: Mapping[str, Any] | None = None, n_boot: int = 1000, seed: int = 0
+) -> dict[str, Any]:
     """Return ``n``, ``events`` and the measures of :data:`MEASURES` with intervals of resampled subjects.
 
     Warns
@@ -153,7 +181,7 @@ def evaluate_run(run: Path, data: str, *, n_boot: int = 1000, seed: int = 0) -> 
         Where the model was fitted on some of these subjects.
     """
     model = load_model(run)
-    cohort = load_cohort(data)
+    cohort = load_cohort(data, **(data_options or {}))
     label = label_of(cohort, _task(run))
     known = ~np.isnan(label)
     if not known.any():
@@ -174,7 +202,13 @@ def evaluate_run(run: Path, data: str, *, n_boot: int = 1000, seed: int = 0) -> 
 
 
 def explain_run(
-    run: Path, subject: str, *, data: str | None = None, out: Path | None = None, k: int = 10
+    run: Path,
+    subject: str,
+    *,
+    data: str | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    out: Path | None = None,
+    k: int = 10,
 ) -> dict[str, Any]:
     """Write a page about a subject's last stay, and return what it shows.
 
@@ -186,23 +220,29 @@ def explain_run(
         The subject's id.
     data
         Where the subject is; by default the data that the model was fitted on.
+    data_options
+        Of the reader of ``data``.
     out
         The page; by default in the run's folder.
     k
         How many similar patients.
+
+    Raises
+    ------
+    InputError
+        For an unknown subject, or where the data that the model was fitted on cannot be read or have changed.
     """
     from auscult.sparse_ehr.explanation import explain
     from auscult.sparse_ehr.presentation import write_explanation
 
     model = load_model(run)
-    trained_on = _manifest(run)["config"]["data"]
-    cohort = load_cohort(data or trained_on)
+    reference = _fitted_on(run)
+    cohort = reference if data is None else load_cohort(data, **(data_options or {}))
     ids = [str(one) for one in cohort.subject_id.tolist()]
     if subject not in ids:
         known = ", ".join(ids[:5])
-        raise InputError(f"there is no subject {subject!r} in {data or trained_on!r}: the first are {known}")
+        raise InputError(f"there is no subject {subject!r} in the data: use another, such as {known}")
     row = len(ids) - 1 - ids[::-1].index(subject)
-    reference = cohort if data in (None, trained_on) else load_cohort(trained_on)
     found = explain(model, cohort, row, reference=reference, k=min(k, len(model.reference_) - 1))
     name = "".join(c if c.isalnum() or c in "-_" else "_" for c in subject)
     page = out or run / f"explain-{name}.html"
@@ -222,6 +262,7 @@ def load_model(run: Path) -> PrismClassifier:
     """
     if not run.is_dir():
         raise InputError(f"there is no run in {str(run)!r}: give the folder that 'sparse-ehr train --out' wrote")
+    _manifest(run)  # of this version
     if not (run / _MODEL).exists():
         raise InputError(f"the run in {str(run)!r} has no model yet: let its training end, or start it again")
     return PrismClassifier.load(run / _MODEL)
@@ -278,6 +319,24 @@ def _leaving_nothing_where_refused(folder: Path) -> Iterator[None]:
 def _manifest(run: Path) -> dict[str, Any]:
     with RunStore.read(run) as store:
         return store.manifest
+
+
+def _fitted_on(run: Path) -> Cohort:
+    """Return the data that a model was fitted on, whose rows its similar patients are."""
+    manifest = _manifest(run)
+    data, options = manifest["config"]["data"], manifest["config"]["data_options"]
+    try:
+        cohort = load_cohort(data, **options)
+    except InputError as error:
+        raise InputError(
+            f"the data that this run was fitted on, {data!r}, cannot be read ({error}): start where 'train' was started"
+        ) from error
+    if cohort.fingerprint() != manifest["data_fingerprint"]:
+        raise InputError(
+            f"{data!r} has changed since this run was fitted on it, so its stays cannot be shown: restore it, or train "
+            "again"
+        )
+    return cohort
 
 
 def _task(run: Path) -> str:

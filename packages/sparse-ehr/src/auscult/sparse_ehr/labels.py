@@ -23,7 +23,9 @@ def label_of(cohort: Cohort, task: str) -> NDArray[np.float64]:
     """
     if task not in cohort.labels:
         known = ", ".join(cohort.labels) or "none"
-        raise InputError(f"the data have no label {task!r}: there are {known}")
+        raise InputError(
+            f"the data have no label {task!r} (there are: {known}): choose one of these, or give its labels"
+        )
     label = cohort.labels[task]
     if label.ndim != 1:
         raise InputError(f"the label {task!r} is given per step: give one per stay")
@@ -112,7 +114,10 @@ def _known(y: ArrayLike, count: int) -> NDArray[Any]:
     if labels.shape != (count,):
         raise InputError(f"{count} stays have labels of shape {labels.shape}: give one for each")
     missing = int(np.isnan(labels).sum()) if labels.dtype.kind == "f" else 0
-    missing += sum(value is None for value in labels.tolist()) if labels.dtype.kind == "O" else 0
+    if labels.dtype.kind == "O":
+        import pandas as pd
+
+        missing = int(pd.isna(labels).sum())
     if missing:
         raise InputError(f"{missing} labels are missing (NaN): leave these stays out")
     return labels

@@ -19,21 +19,45 @@ if TYPE_CHECKING:
 
 BOTH, TEST_ONLY = "training and test", "test only"
 
-ABLATIONS: Mapping[str, Mapping[str, Any]] = {
-    "PRISM": {},
-    "no confidence": {"confidence": False},
-    "no presence rate": {"use_rate": False},
-    "no time since last": {"use_time": False},
-    "no calibrated attention": {"calibrated_attention": False},
-    "no prototypes": {"prototypes": False},
-    "euclidean similarity": {"similarity": "euclidean"},
-    "cosine similarity": {"similarity": "cosine"},
-    "fixed prototypes": {"prototype_update": "fixed"},
-    "attention paid": {"attention_apply": "paid"},
-    "no direct read-out": {"direct_readout": False},
-    "no normalised steps": {"normalize_steps": False},
+_REPAIRS: Mapping[str, Mapping[str, Any]] = {
+    "attention rescaled": {"rescale_attention": True},
+    "confidence normalised": {"normalize_confidence": True},
+    "graph normalised": {"graph_normalization": "row"},
+    "prototypes moved in training alone": {"prototype_update": "ema"},
+    "members' confidence": {"member_confidence": True},
+    "constrained": {"constrain": True},
+    "explicit never": {"explicit_never": True},
 }
-"""Name -> switches of the network that differ."""
+
+ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+    **{
+        name: {"switches": switches}
+        for name, switches in {
+            "PRISM": {},
+            "no confidence": {"confidence": False},
+            "no presence rate": {"use_rate": False},
+            "no time since last": {"use_time": False},
+            "no calibrated attention": {"calibrated_attention": False},
+            "no prototypes": {"prototypes": False},
+            "euclidean similarity": {"similarity": "euclidean"},
+            "cosine similarity": {"similarity": "cosine"},
+            "fixed prototypes": {"prototype_update": "fixed"},
+            "prototypes of the batch": {"prototype_update": "batch"},
+            "4 prototypes": {"n_prototypes": 4},
+            "64 prototypes": {"n_prototypes": 64},
+            "attention paid": {"attention_apply": "paid"},
+            "no direct read-out": {"direct_readout": False},
+            "no normalised steps": {"normalize_steps": False},
+        }.items()
+    },
+    "as released": {"variant": "released", "prototype_init": "input", "switches": {}},
+    **{
+        f"as released, {name}": {"variant": "released", "prototype_init": "input", "switches": switches}
+        for name, switches in _REPAIRS.items()
+    },
+    "as released, latent prototypes": {"variant": "released", "prototype_init": "latent", "switches": {}},
+}
+"""Name -> options of the estimator that differ: PRISM without a part, and as released with a single repair."""
 
 _MEASURES = ("auroc", "auprc")
 
@@ -192,7 +216,7 @@ def ablate(
     split: int = SEEDS[0],
     options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Fit PRISM alone without one of its parts at a time, on one split, and return AUROC and AUPRC of each.
+    """Fit PRISM alone with one thing changed at a time, on one split, and return AUROC and AUPRC of each.
 
     Parameters
     ----------
@@ -201,7 +225,7 @@ def ablate(
     split
         Seed of the split.
     ablations
-        Name -> switches of the network.
+        Name -> options of the estimator.
     options
         Of the estimator, the same for all.
     """
@@ -210,8 +234,8 @@ def ablate(
     label = label_of(cohort, task)
     rows = []
     with open_store(cohort, out, task) as store:
-        for name, switches in ablations.items():
-            chosen = {**(options or {}), "summary_stack": False, "switches": dict(switches)}
+        for name, changed in ablations.items():
+            chosen = {**(options or {}), "summary_stack": False, **changed}
             trial = Trial("prism", split, tests=(0.0,), options=chosen, purpose="ablation")
             (outcome,) = run_trials(cohort, label, [trial], store)
             measured = {m: float(METRICS[m](outcome.label.astype(np.bool_), outcome.probability)) for m in _MEASURES}
@@ -256,4 +280,11 @@ def write_report(result: Sweep, path: str | Path, *, task: str) -> str:
             if p.where == where
         ]
         report.table(rows, caption="AUPRC, and what was lost against no deletion, with 95 % intervals")
+        excess = [
+            {"model": other, "compared with": one, "deleted": f"{share:.0%}", "lost more": interval}
+            for (one, other, mode, share), interval in result.excess.items()
+            if mode == where
+        ]
+        if excess:
+            report.table(excess, caption="AUPRC that a model lost more than the other, on the same resampled subjects")
     return report.write(path)
