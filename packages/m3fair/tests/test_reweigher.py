@@ -531,6 +531,17 @@ def test_attributes_are_checked(options, message):
         Attribute("a", **options)
 
 
+def test_a_record_batch_is_a_frame():
+    rows = {"sex": ["F", "M", "M", "F", "M"], "y": [0, 1, 0, 1, 1]}
+    batch, table = pa.RecordBatch.from_pydict(rows), pa.table(rows)
+    reweigher = Reweigher(["sex"])
+    for found in (
+        reweigher.fit_weights(batch, rows["y"]), reweigher.fit_weights(batch, batch["y"]),
+        reweigher.add_weights(batch, "y")["weight"],
+    ):  # fmt: skip
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(reweigher.fit_weights(table, table["y"])))
+
+
 # Lazy frames.
 
 

@@ -192,6 +192,7 @@ FRAMES = {
     "polars": lambda rows: pl.from_pandas(rows, nan_to_null=False),
     "polars lazy": lambda rows: pl.from_pandas(rows, nan_to_null=False).lazy(),
     "pyarrow": lambda rows: pa.table({name: pa.array(rows[name], from_pandas=name == "sex") for name in rows}),
+    "record batch": lambda rows: pa.RecordBatch.from_pandas(rows, preserve_index=False),
     "pandas with pyarrow": lambda rows: rows.convert_dtypes(dtype_backend="pyarrow"),
     "pandas nullable": lambda rows: rows.convert_dtypes(),
     "duckdb": lambda rows: duckdb.sql("select * from rows"),

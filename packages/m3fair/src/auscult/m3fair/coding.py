@@ -5,6 +5,7 @@ thing ever done row by row is to replace values by codes. Work goes in blocks of
 coded column costs one byte a row for up to 256 distinct values.
 """
 
+import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -170,13 +171,16 @@ def get_column(data: Any, name: str) -> Any:
 
 
 def as_frame(data: Any, **options: bool) -> Any:
-    """Return a frame as narwhals' own, with the options of its ``from_native``.
+    """Return a frame as narwhals' own, with the options of its ``from_native``; a pyarrow RecordBatch as a table.
 
     Raises
     ------
     InputError
         For what narwhals does not read, and for a column name that occurs twice.
     """
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is not None and isinstance(data, pyarrow.RecordBatch):
+        data = pyarrow.Table.from_batches([data])
     try:
         return nw.from_native(data, **options)
     except nw.exceptions.DuplicateError as error:
@@ -223,7 +227,7 @@ def in_type_of(like: Any, values: npt.NDArray[np.float64], name: str) -> Any:
 
     ``like`` is a series, an eager frame or anything else.
     """
-    native = nw.from_native(like, allow_series=True, pass_through=True)
+    native = as_frame(like, allow_series=True, pass_through=True)
     if not isinstance(native, (nw.Series, nw.DataFrame)):
         return values
     result = nw.new_series(name, values, nw.Float64, backend=native.implementation).to_native()

@@ -78,8 +78,8 @@ class CountTable:
         Parameters
         ----------
         data
-            A frame that narwhals reads (pandas, polars eager or lazy, pyarrow, DuckDB relation, Dask, ...),
-            or a mapping from name to array (n,). A lazy frame is counted by its own engine.
+            A frame that narwhals reads (pandas, polars eager or lazy, pyarrow, DuckDB relation, Dask, ...), a
+            pyarrow RecordBatch, or a mapping from name to array (n,). A lazy frame is counted by its own engine.
         by
             The columns whose combinations are counted.
         weight
