@@ -15,6 +15,7 @@ from auscult.core.data import load_cohort
 from auscult.core.errors import ConfigError, InputError
 from auscult.core.risk import auroc
 from auscult.sparse_ehr import LightGBMBaseline, PrismClassifier, to_grid
+from auscult.sparse_ehr.forward import to_tensors
 
 SMALL = {
     "channel": 3,
@@ -234,6 +235,36 @@ def test_confidence_is_of_each_cell_and_falls_with_what_is_missing(data):
             sure[..., f][mask[..., f]] for mask in (hours == 0, (hours > 0) & np.isfinite(hours), np.isinf(hours))
         )
         assert now.min() > stale.max() > stale.min() > never.max() > 0
+
+
+def test_confidence_within_a_step_of_the_network_is_each_hour_s_own(data):
+    X, static, y = data
+    model = PrismClassifier(**{**SMALL, "step_hours": 4}, summary_stack=False).fit(X, y, static=static)
+    sure = model.confidence(X, static=static)
+    member = model.members_[0]
+    learner = member.network.attention.confidence
+    found = member.network(*to_tensors(member.preparer.transform(to_grid(X, static)), "cpu"))
+    attention, gamma = found.attention[..., 2:].detach().numpy(), learner.gamma().detach().numpy()[2:]
+    never = learner.beta.item() * member.preparer.presence_rate_
+    for n, t, f in np.ndindex(X.shape):
+        seen = np.flatnonzero(~np.isnan(X[n, : t + 1, f]))
+        share = attention[n, 0 if t < 2 else 1, f]  # steps of hours 0 to 1 and 2 to 5, of 5 features each
+        expected = never[f]
+        if len(seen):
+            expected = np.tanh(share * 10 / (gamma[f] * np.log(np.e + (1 - share) * (t - seen[-1]) / 3)))
+        assert sure[n, t, f] == pytest.approx(expected, rel=1e-5)
+
+
+def test_confidence_does_not_know_of_later_measurements(data):
+    """But for attention, which is over the whole stay, and here enters through the decay alone."""
+    X, static, y = data
+    options = {**SMALL, "step_hours": 3, "summary_stack": False, "switches": {"confidence_from": "missingness"}}
+    model = PrismClassifier(**options).fit(X, y, static=static)
+    changed = X.copy()
+    changed[:, 4:] = np.where(np.isnan(X[:, 4:]), 1.0, np.nan)
+    one, two = (model.confidence(array, static=static) for array in (X, changed))
+    np.testing.assert_allclose(one[:, :4], two[:, :4], rtol=2e-3)
+    assert (abs(one[:, 4] - two[:, 4]) > 0.01).all()
 
 
 def test_similar_patients_against_the_formula(fitted, data):

@@ -242,8 +242,9 @@ def test_the_model_may_see_what_is_known_at_every_third_step():
     np.testing.assert_array_equal(coarse.values[..., 1::3] == 1, np.concatenate(measured).swapaxes(0, 1))
     preparer = Preparer.from_dict(json.loads(json.dumps(Preparer(every=3).fit(grid).to_dict())))
     np.testing.assert_array_equal(preparer.transform(grid).values, coarse.values)
-    cells = np.arange(3, dtype=np.float32)[None, :, None]
-    assert preparer.spread(cells)[0, :, 0].tolist() == [0, 1, 1, 1, 2, 2, 2]
+    hours, step = preparer.cells(grid)
+    np.testing.assert_array_equal(hours, hourly.hours)
+    assert step.tolist() == [0, 1, 1, 1, 2, 2, 2]
 
 
 def test_long_tails_end_at_four_standard_deviations():

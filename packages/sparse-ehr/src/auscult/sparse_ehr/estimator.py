@@ -238,7 +238,8 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Return [N, T, F] how far each cell, measured or filled, was trusted: the mean over members.
 
         With the corrected variant 1 is full trust; a variable that was never measured so far has a small one that
-        grows with how often it is measured at all.
+        grows with how often it is measured at all. Where a step of the network holds several of the grid, each of
+        them has the attention that the network paid to its step, and its own time since the last measurement.
         """
         parts = []
         for grid in self._chunks(X, static):

@@ -29,7 +29,7 @@ class Findings:
     prototype
         [N] index of the most similar prototype.
     confidence
-        [N, T, L] of each cell of the dynamic variables; empty unless it was asked for.
+        [N, T, L] of each cell of the grid's dynamic variables; empty unless it was asked for.
     """
 
     logits: FloatArray
@@ -40,7 +40,9 @@ class Findings:
 
 
 @torch.no_grad()
-def forward(model: Prism, inputs: Inputs, *, device: str, cells: bool = False) -> Findings:
+def forward(
+    model: Prism, inputs: Inputs, *, device: str, cells: tuple[FloatArray, NDArray[np.int64]] | None = None
+) -> Findings:
     """Return what a model says of stays, in evaluation mode and in float32.
 
     Parameters
@@ -52,19 +54,22 @@ def forward(model: Prism, inputs: Inputs, *, device: str, cells: bool = False) -
     device
         Where to compute.
     cells
-        Whether to keep the confidence of each cell.
+        Of which cells confidence is asked for, as :meth:`~auscult.sparse_ehr.inputs.Preparer.cells` returns them.
     """
     model.eval()
     parts: list[list[Tensor]] = []
-    dynamic = slice(model.config.n_static, None)
     for start in range(0, len(inputs), _BATCH):
-        batch = inputs.rows(slice(start, start + _BATCH))
-        found = model(*to_tensors(batch, device))
-        confidence = found.confidence[:, :, dynamic] if cells else found.logits[:0]
+        rows = slice(start, start + _BATCH)
+        found = model(*to_tensors(inputs.rows(rows), device))
+        confidence = found.logits[:0]
+        if cells is not None:
+            hours, step = (torch.from_numpy(array).to(device) for array in (cells[0][rows], cells[1]))
+            confidence = model.cell_confidence(found.attention, hours, step)
         parts.append([found.logits, found.summary, found.summary_confidence, found.prototype, confidence])
     if not parts:
-        features, steps = model.config.n_features, inputs.values.shape[1]
-        shapes = ((0,), (0, features), (0, features), (0,), (0, steps, features - model.config.n_static))
+        features = model.config.n_features
+        asked = inputs.hours.shape if cells is None else cells[0].shape
+        shapes = ((0,), (0, features), (0, features), (0,), asked)
         empty = [np.empty(shape, np.float32) for shape in shapes]
         return Findings(empty[0], empty[1], empty[2], empty[3].astype(np.int64), empty[4])
     arrays = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]

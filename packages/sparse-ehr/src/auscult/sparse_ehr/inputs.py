@@ -211,9 +211,9 @@ class Preparer:
         fixed = np.stack(static, axis=1) if static else np.empty((count, 0), np.float32)
         return Inputs(values, fixed.astype(np.float32), hours)
 
-    def spread(self, cells: FloatArray) -> FloatArray:
-        """Return [N, steps of the grid, L] of [N, steps of the model, L]: what holds for a step holds for its parts."""
-        return cells[:, np.searchsorted(self._steps(), np.arange(self.n_steps_))]
+    def cells(self, grid: Cohort) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Return for each step of the grid the hours [N, T, L] since a measurement, and [T] the model's step."""
+        return time_since_last(grid).hours, np.searchsorted(self._steps(), np.arange(self.n_steps_))
 
     def column_names(self) -> tuple[str, ...]:
         """Return the names of the model's features: one a static column, then one a variable."""

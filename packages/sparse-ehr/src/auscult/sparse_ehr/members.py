@@ -93,10 +93,10 @@ class Member:
 
     def findings(self, grid: Cohort, *, device: str = "auto", cells: bool = False) -> Findings:
         """Return what the network says of stays whose columns are those of the fit."""
-        place = choose_device(device)
+        place, inputs = choose_device(device), self.preparer.transform(grid)
+        asked = self.preparer.cells(grid) if cells else None
         try:
-            found = forward(self.network.to(place), self.preparer.transform(grid), device=place, cells=cells)
-            return replace(found, confidence=self.preparer.spread(found.confidence)) if cells else found
+            return forward(self.network.to(place), inputs, device=place, cells=asked)
         finally:
             self.network.to("cpu")
 

@@ -134,8 +134,7 @@ class Prism(nn.Module):
         states = self.dynamic(values, mask=seen, length=lengths)
         fixed = self.static(static)[:, None].expand(batch, steps, -1, -1)
         states = torch.cat([fixed.to(states.dtype), states], dim=2)
-        known = (0, 0) if config.n_static == 0 else (config.n_static, 0)
-        tau, unseen = nn.functional.pad(tau, known), nn.functional.pad(unseen, known)
+        tau, unseen = self._known(tau, unseen)
         states, confidence, attention = self.attention(states, tau, unseen, self.rate, valid)
         summary = last_step(states, lengths).mean(2)
         last = config.confidence_pool == "last"
@@ -154,6 +153,30 @@ class Prism(nn.Module):
         return PrismOutput(
             logits, confidence, attention, summary, summary_confidence, found.prototype, found.similarity, patient
         )
+
+    def cell_confidence(self, attention: Tensor, hours: Tensor, step: Tensor) -> Tensor:
+        """Return the confidence [B, T, L] of the dynamic variables' cells on a grid finer than the model's steps.
+
+        A cell shares the attention of its step, and has its own time since the last record.
+
+        Parameters
+        ----------
+        attention
+            [B, S, F], as :meth:`forward` returns it for stays of S steps each.
+        hours
+            [B, T, L] since each variable was last observed.
+        step
+            [T] the model's step that each of the grid's lies in.
+        """
+        tau, unseen = self._known(*self._times(hours, None))
+        cells = attention.new_full((1, 1, 1), attention.shape[1] * attention.shape[2])
+        confidence: Tensor = self.attention.confidence(attention[:, step], tau, unseen, self.rate, cells)
+        return confidence[:, :, self.config.n_static :]
+
+    def _known(self, tau: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
+        """Put static values, which are known at all times, in front of the dynamic variables."""
+        known = (self.config.n_static, 0)
+        return nn.functional.pad(tau, known), nn.functional.pad(unseen, known)
 
     def _times(self, hours: Tensor, never: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return time since the last record in halves of the horizon, and where there was none."""
