@@ -490,6 +490,10 @@ def refusals():
     table = CountTable.count_rows({"age": [1, 2], "y": [0, 1]}, ["age", "y"])
     yield "'age' has bins, but a count table", lambda: Reweigher(Attribute("age", 1, bins=[1])).fit_table(table)
     yield "'y' is the label, and is named", lambda: Reweigher("y").fit_table(table)
+    yield "no sensitive attribute: name at least one", lambda: Reweigher([]).fit(X, y)
+    yield "no sensitive attribute: name at least one", lambda: Reweigher().fit(pd.DataFrame(index=range(4)), y)
+    yield "{'sex': 'F'} names no attribute", lambda: Reweigher({"sex": "F"}).fit(X, y)
+    yield "('sex', 'F') names no attribute", lambda: Reweigher([("sex", "F")]).fit(X, y)
     yield "lazy frame has no rows", lambda: Reweigher("sex").fit(pl.LazyFrame(X), y)
     yield "'a' 2 times", lambda: Reweigher().fit(pd.DataFrame([[1, 2]], columns=["a", "a"]), [1])
 

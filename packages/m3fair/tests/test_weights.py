@@ -399,8 +399,29 @@ def test_property_10_empty_cells_lose_what_they_should_hold(table):
     assert mean.diagnostics_.weighted_total == pytest.approx(table.n, rel=1e-9)
 
 
+@pytest.mark.parametrize(("mode", "order"), [("marginal", 1), ("lattice", 1)])
+def test_margins_without_a_label_lose_what_they_should_hold(mode, order):
+    """As in Reweighing by that attribute alone; the label is independent of the other."""
+    cells = {("F", "A"): (42, 0), ("F", "B"): (47, 0), ("M", "A"): (31, 30), ("M", "B"): (26, 24)}
+    rows = [(*key, y, n) for key, counts in cells.items() for y, n in enumerate(counts) if n]
+    frame = pd.DataFrame(rows, columns=["sex", "race", "y", "count"])
+    table = CountTable.from_frame(frame.assign(weight=frame["count"], weight_squared=frame["count"]))
+    with pytest.warns(
+        UserWarning, match=r"never occur \(sex=F, race=A, y=1; .* 24\.03 of the total weight 200 is lost"
+    ):
+        found = Reweigher(["sex", "race"], mode=mode, order=order).fit_table(table)
+    assert found.diagnostics_.lost_mass == pytest.approx(89 * 54 / 200)
+    assert found.diagnostics_.residual["race"] < 1e-9
+    weighted = found.factors_.assign(mass=lambda f: f["weight"] * f["factor"]).groupby(["sex", "y"])["mass"].sum()
+    alone = fit(table, ["sex"]).factors_.set_index(["sex", "y"])
+    for key in (("F", 0), ("M", 0), ("M", 1)):
+        assert weighted[key] == pytest.approx(alone["weight"][key] * alone["factor"][key])
+    with pytest.raises(InputError, match="never occur"):
+        Reweigher(["sex", "race"], mode=mode, order=order, empty="raise").fit_table(table)
+
+
 def test_margins_that_cannot_be_met_are_refused():
-    """A group of a has no positives, so a's margins hold less than b's."""
+    """Groups of a and of b have no positives, and one cell would have to hold more than its group of b."""
     table = CountTable.count_rows({"a": [0, 0, 1, 1, 1], "b": [0, 1, 0, 1, 1], "y": [0, 0, 0, 1, 1]}, ["a", "b", "y"])
     with pytest.raises(InputError, match="cannot be fitted"):
         Reweigher(["a", "b"], mode="marginal", empty="ignore").fit_table(table)

@@ -1,7 +1,7 @@
 """Sensitive attributes: which column, which values are privileged, how important, how cut."""
 
 import operator
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -162,12 +162,16 @@ class Cut:
 
 
 def as_attributes(attributes: Sequence[Attribute | str] | Attribute | str | None) -> tuple[Attribute, ...]:
-    """Return attributes where names or attributes were given; names must differ."""
+    """Return attributes where names or attributes were given, at least one and with different names; none for None."""
     if attributes is None:
         return ()
-    if isinstance(attributes, (Attribute, str)):
-        attributes = [attributes]
-    made = tuple(item if isinstance(item, Attribute) else Attribute(item) for item in attributes)
+    given: list[Any] = [attributes] if isinstance(attributes, (Attribute, str, Mapping)) else list(attributes)
+    other = [item for item in given if not isinstance(item, (Attribute, str))]
+    if other:
+        raise InputError(f"{other[0]!r} names no attribute: give names of columns or Attribute('sex', 'M')")
+    if not given:
+        raise InputError("there is no sensitive attribute: name at least one")
+    made = tuple(item if isinstance(item, Attribute) else Attribute(item) for item in given)
     names = [attribute.name for attribute in made]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

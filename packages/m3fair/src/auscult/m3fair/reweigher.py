@@ -220,8 +220,6 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
         return native.with_columns(factor.alias(name)).to_native()
 
     def _check_parameters(self, attributes: Sequence[Attribute]) -> None:
-        if not attributes:
-            raise InputError("there is no sensitive attribute: name at least one")
         if self.mode not in MODES:
             raise InputError(f"mode={self.mode!r} is unknown: choose one of {', '.join(MODES)}")
         if not (np.isfinite(self.smoothing) and self.smoothing >= 0):
@@ -340,10 +338,12 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
             )
         if found.empty_cells and self.empty != "ignore" and not self.smoothing:
             names = _list_cells(found.empty_cells, 5)
+            # What is left of an exact fit of margins is rounding.
+            lost = found.lost_mass if abs(found.lost_mass) > 1e-9 * found.total_weight else 0.0
+            remedy = "fewer groups" if self.mode in ("marginal", "lattice") else "smoothing or fewer groups"
             text = (
                 f"{len(found.empty_cells)} combinations of group and label never occur ({names}): their factor is "
-                f"undefined and {found.lost_mass:.6g} of the total weight {found.total_weight:.6g} is lost; "
-                "smoothing or fewer groups avoid it"
+                f"undefined and {lost:.6g} of the total weight {found.total_weight:.6g} is lost; {remedy} avoid it"
             )
             if self.empty == "raise":
                 raise InputError(text)

@@ -73,7 +73,8 @@ def fit_margins(mass: Array, groups: Sequence[Codes], *, tolerance: float = 1e-1
 
     The targets n_g n_y / N come from the original table and stay fixed, so that every group's and label's
     mass is kept and the fitted table is the one nearest to the original in Kullback-Leibler divergence
-    (our extension).
+    (our extension). A group that never has a label loses that target, as in Reweighing; the other attributes' targets
+    of the label shrink alike, so that the label stays independent of them.
 
     Raises
     ------
@@ -94,6 +95,11 @@ def fit_margins(mass: Array, groups: Sequence[Codes], *, tolerance: float = 1e-1
         np.add.at(cells, group, fitted)
         return cells
 
+    targets = [np.where(margin(g, size) > 0, t, 0.0) for g, size, t in zip(groups, sizes, targets, strict=True)]
+    least = np.min([target.sum(axis=0) for target in targets], axis=0)
+    targets = [
+        target * np.divide(least, target.sum(axis=0), out=np.zeros_like(least), where=least > 0) for target in targets
+    ]
     for _ in range(max_cycles):
         for group, size, target in zip(groups, sizes, targets, strict=True):
             now = margin(group, size)
@@ -107,7 +113,8 @@ def fit_margins(mass: Array, groups: Sequence[Codes], *, tolerance: float = 1e-1
     else:
         raise InputError(
             f"the margins cannot be fitted: after {max_cycles} cycles {residual / total:.2g} of the mass is misplaced, "
-            "because too many combinations of values lack a label; use mode 'intersection' with smoothing"
+            "because the combinations of values that have a label cannot hold its share of every group; pool values "
+            "or use mode 'intersection' with smoothing"
         )
     return np.divide(fitted, mass, out=np.full_like(mass, np.nan), where=mass > 0)
 
