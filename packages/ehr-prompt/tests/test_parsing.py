@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auscult.core.errors import InputError
 from auscult.ehr_prompt.parsing import parse_reply
 
 P = [
@@ -40,6 +41,13 @@ P = [
     ('{"answer": 1.4}', "out_of_range", None),
     ('{"answer": [0.1, 0.2]}', "wrong_length", None),
     ('{"probability": 0.4}', "malformed", None),
+    ('{"answer": 1' + "0" * 400 + "}", "malformed", None),
+    ('{"a":' * 5000, "malformed", None),
+    ('{"a":' * 5000 + "1" + "}" * 5000, "malformed", None),
+    ('{"answer": "I do not know"}', "abstained", None),
+    ('The pair {LDH, "urea"} is high.\nFINAL ANSWER: 0.9', "ok", 0.9),
+    ('The pair {LDH, "urea"} is high.\nFINAL ANSWER: I do not know', "abstained", None),
+    ('{"reasoning": "FINAL', "malformed", None),
     ('{"answer": 0.', "malformed", None),
     ('{"reasoning": "the LDH', "malformed", None),
     ("<think>LDH is 900, so 0.9? or 0.8</think>0.85", "ok", 0.85),
@@ -60,6 +68,8 @@ P = [
     ("I can't provide medical advice.", "refused", None),
     ("As an AI, I have no clinical training.", "refused", None),
     ("I must decline.", "refused", None),
+    ("I cannot exclude death. My estimate is 0.3", "repaired", 0.3),
+    ("I cannot predict this with 100 % certainty.", "refused", None),
     ("I am unable to give a prognosis.", "refused", None),
     ("", "empty", None),
     ("  \n", "empty", None),
@@ -117,8 +127,34 @@ def test_options():
     assert (clamped.status, clamped.value) == ("repaired", (1.0,))
     assert parse_reply("", refusal="no").status == "refused"
     assert parse_reply("The LDH of", finish_reason="length").status == "truncated"
-    assert parse_reply("0.5", finish_reason="length").value == (0.5,)
+    with pytest.raises(InputError, match="'probs'"):
+        parse_reply("2", kind="probs")
     assert parse_reply('{"reasoning": "so', finish_reason="length").status == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", None),
+        ("0.", None),
+        ("0.5", None),
+        ("FINAL ANSWER: 0.", None),
+        ("I cannot exclude death. My estimate is 0.", None),
+        ("[0.5", None),
+        ("0.25.", 0.25),
+        ("0.5\n", 0.5),
+        ("85%", 0.85),
+        ("[0.5]", 0.5),
+        ("FINAL ANSWER: 0.5\nAs the LDH of 9", 0.5),
+        ('{"answer": 0.5} with 3', 0.5),
+    ],
+)
+def test_a_reply_cut_off_behind_a_digit_may_have_lost_others(text, value):
+    """0 may have been to become 0.9, 0.5 to become 0.57 or 0.5 %: only what stands behind a number ends it."""
+    parsed = parse_reply(text, finish_reason="length")
+    assert (parsed.status == "truncated") is (value is None)
+    assert parsed.value == (None if value is None else (value,))
+    assert parse_reply("9, 8", numbers=2, kind="days", finish_reason="length").status == "truncated"
 
 
 @settings(deadline=None)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from auscult.core.errors import InputError
 from auscult.ehr_prompt.tasks import FINAL, ReplyForm
 
 Status = Literal[
@@ -32,7 +33,9 @@ _UNCLOSED_THINK = re.compile(r"<(think|thinking|reasoning)>", re.IGNORECASE)
 _FENCE = re.compile(r"```[\w-]*\n?(.*?)```", re.DOTALL)
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _ONE = re.compile(rf"({_NUMBER})\s*(%|/\s*100)?")
+_OPEN_NUMBER = re.compile(rf"(?<![\w.]){_NUMBER}\Z")
 _MARKED = re.compile(rf"^[\s*_#>-]*{re.escape(FINAL.rstrip(':'))}[\s*_]*:[\s*_]*(.*)$", re.IGNORECASE | re.MULTILINE)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _ABSTAIN = re.compile(
     r"\bI (?:really )?(?:do not|don['’]t) know\b|\bI am not sure\b|\bunable to determine\b", re.IGNORECASE
 )
@@ -55,9 +58,10 @@ def parse_reply(
 ) -> Parsed:
     """Read a reply.
 
-    In this order: a JSON object with ``answer``; the last line marked ``FINAL ANSWER:``; abstention and refusal;
-    else exactly the expected numbers and no other. Percentages and ``85/100`` become shares; a word is never
-    taken for a number, and of several numbers without a mark none is guessed.
+    In this order: the last JSON object with ``answer``; the last line marked ``FINAL ANSWER:``; abstention and refusal
+    (unless other sentences hold the expected numbers); else exactly the expected numbers and no other. Percentages and
+    ``85/100`` become shares; a word is never taken for a number, and of several numbers without a mark none is
+    guessed.
 
     Parameters
     ----------
@@ -68,17 +72,25 @@ def parse_reply(
     kind
         ``probability`` must lie in [0, 1], ``days`` must not be negative.
     finish_reason, refusal
-        What the server said about it; a reply that ended by ``length`` without an answer is ``truncated``.
+        What the server said about it; a reply that ended by ``length`` without an answer, or right behind a digit of
+        it, is ``truncated``.
     decimal_comma
         Read ``0,85`` as 0.85 (for one number).
     clamp
         Move numbers outside the range to its bound, with status ``repaired``.
+
+    Raises
+    ------
+    InputError
+        There is no such kind.
 
     Examples
     --------
     >>> parse_reply("0.85").value, parse_reply("85 %").status, parse_reply("I do not know.").status
     ((0.85,), 'repaired', 'abstained')
     """
+    if kind not in ("probability", "days"):
+        raise InputError(f"the kind of number is {kind!r}: use probability or days")
     if refusal:
         return Parsed("refused", None, text or refusal, "the server marked a refusal")
     body, repaired = _strip(text.replace("\u2212", "-"))
@@ -87,19 +99,25 @@ def parse_reply(
         if _UNCLOSED_THINK.search(text) or (cut and text.strip()):
             return Parsed("truncated", None, text, "it ends within its reasoning")
         return Parsed("truncated" if cut else "empty", None, text, "there is no text")
-    found = _from_json(body)
-    if isinstance(found, str):
-        status: Status = "abstained" if found == "null" else "truncated" if cut else "malformed"
-        return Parsed(status, None, text, "the JSON answer is null" if found == "null" else found)
-    if found is not None:
-        values, loose = found
+    answer = _from_json(body)
+    if answer is not None:
+        values, loose = answer
+        said = " ".join(value for value in values if isinstance(value, str))
+        if (values and set(map(type, values)) == {type(None)}) or _ABSTAIN.search(said):
+            return Parsed("abstained", None, text, "the JSON answer is null, or says that it does not know")
         return _checked(values, numbers, kind, text, repaired or loose, clamp)
-    marked = _MARKED.findall(body)
-    part = (marked[-1].strip().strip("*_`").strip() if marked else body).strip()
+    marked = list(_MARKED.finditer(body))
+    if not marked and "{" in body and '"' in body:
+        return Parsed("truncated" if cut else "malformed", None, text, "the JSON is broken or has no answer")
+    part = (marked[-1][1].strip().strip("*_`").strip() if marked else body).strip()
     if _ABSTAIN.search(part):
         return Parsed("abstained", None, text, "it says that it does not know")
+    if cut and (not marked or marked[-1].end() == len(body)) and _OPEN_NUMBER.search(text):
+        return Parsed("truncated", None, text, "it may have ended within its number")
     if _REFUSE.search(part):
-        return Parsed("refused", None, text, "it declines to answer")
+        rest = " ".join(one for one in _SENTENCE_END.split(part) if not _REFUSE.search(one))
+        found = _from_text(rest, numbers, kind, text, True, decimal_comma, clamp)
+        return found if found.value else Parsed("refused", None, text, "it declines to answer")
     if cut and not marked and not re.fullmatch(rf"\[?\s*{_NUMBER}[\s,;\d.%\]]*", part):
         return Parsed("truncated", None, text, "it ended before the answer")
     return _from_text(part, numbers, kind, text, repaired, decimal_comma, clamp)
@@ -159,28 +177,22 @@ def _strip(text: str) -> tuple[str, bool]:
     return (_FENCE.sub(lambda match: match[1], body)).strip(), bool(fences)
 
 
-def _from_json(body: str) -> tuple[list[Any], bool] | str | None:
-    """Return the answer of the last JSON object that has one and whether text stood around it; or what is wrong."""
-    start = body.find("{")
-    if start < 0:
-        return None
-    decoder, place, last, end = json.JSONDecoder(), start, None, 0
+def _from_json(body: str) -> tuple[list[Any], bool] | None:
+    """Return the answer of the last JSON object that has one, and whether text stood around it."""
+    decoder, place, found = json.JSONDecoder(), body.find("{"), None
     while place >= 0:
         try:
             value, stop = decoder.raw_decode(body, place)
+        except RecursionError:
+            break
         except ValueError:
             stop = place + 1
         else:
             if isinstance(value, dict) and "answer" in value:
-                last, end = value["answer"], stop
-                found_at = place
+                loose = bool((body[:place] + body[stop:]).strip())
+                found = (value["answer"] if isinstance(value["answer"], list) else [value["answer"]]), loose
         place = body.find("{", stop)
-    if not end:
-        return "the JSON is broken or has no answer" if '"' in body else None
-    loose = bool((body[:found_at] + body[end:]).strip())
-    if last is None:
-        return "null"
-    return (last if isinstance(last, list) else [last]), loose
+    return found
 
 
 def _from_text(
@@ -215,7 +227,10 @@ def _checked(values: list[Any], numbers: int, kind: str, raw: str, repaired: boo
             converted.append(float(match[1]) / (100 if match[2] else 1))
             repaired = repaired or bool(match[2])
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            converted.append(float(value))
+            try:
+                converted.append(float(value))
+            except OverflowError:
+                converted.append(math.inf)
         else:
             return Parsed("malformed", None, raw, f"{value!r} is no number")
     if not all(math.isfinite(value) for value in converted):
