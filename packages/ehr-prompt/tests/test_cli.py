@@ -76,6 +76,17 @@ def test_a_table_of_one_s_own_is_rendered_run_and_scored(command, own, tmp_path)
     assert set(scored) >= {"n", "coverage", "status", "policies", "baselines", "tokens", "cost"}
 
 
+def test_a_score_says_how_many_have_a_label(command, own, tmp_path):
+    lines = [line if int(line.split(",")[0]) % 5 else f"{line.split(',')[0]},," for line in LABELS.splitlines()[1:]]
+    (tmp_path / "labels.csv").write_text("\n".join([LABELS.splitlines()[0], *lines]) + "\n")
+    assert command("run", "--out", tmp_path / "run", *own).returncode == 0
+    scored = json.loads(command("score", tmp_path / "run", "--json").stdout)
+    assert (scored["n"], scored["coverage"]) == (24, 1.0)
+    assert 0 < scored["labelled"] < 24
+    assert command("report", tmp_path / "run", "--out", tmp_path / "page.html").returncode == 0
+    assert "with a label" in (tmp_path / "page.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

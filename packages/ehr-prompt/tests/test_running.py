@@ -15,6 +15,7 @@ from auscult.core.errors import InputError
 from auscult.core.runs import RunStore
 from auscult.core.testing.server import Fail, Hang, Reset, ScriptedServer
 from auscult.ehr_prompt import baselines
+from auscult.ehr_prompt.ablation import read_grid
 from auscult.ehr_prompt.config import PromptConfig, RunConfig
 from auscult.ehr_prompt.costs import Price, find_price
 from auscult.ehr_prompt.planning import plan_questions, prepare
@@ -213,11 +214,28 @@ def test_a_cost_limit_is_not_passed(tmp_path, tjh):
         outcome = ask(config, tmp_path, tjh, price=price, max_cost=0.5)
         assert 0 < outcome.stored < 217
         assert "0.5 USD" in outcome.stopped
-        assert score(tmp_path, price=price, n_boot=20)["cost"] <= 0.5
+        result = score(tmp_path, price=price, n_boot=20)
+        assert result["cost"] <= 0.5
+        assert result["tokens"]["estimated"] == 0
         with pytest.raises(InputError, match="price of 'm'"):
             ask(config, tmp_path, tjh, max_cost=1)
     assert find_price("gpt-4-1106-preview").cost(1000, 1000) == pytest.approx(0.04)
     assert find_price("unheard-of") is None
+
+
+def test_a_server_that_does_not_count_takes_no_run_beyond_its_limit(tmp_path, tjh):
+    price = Price(date="2024-01-25", input=10.0, output=30.0)
+    uncounted = Fail(200, {}, '{"choices": [{"message": {"content": "0.3"}, "finish_reason": "stop"}]}')
+    with ScriptedServer(lambda body, number: uncounted) as server:
+        config = settings(server, window="first")
+        first = ask(config, tmp_path, tjh, price=price, max_cost=0.5)
+        again = ask(config, tmp_path, tjh, price=price, max_cost=0.5)
+    assert 0 < first.stored < 217
+    assert (again.stored, again.cost) == (0, pytest.approx(first.cost))
+    result = score(tmp_path, price=price, n_boot=20)
+    assert result["cost"] == pytest.approx(first.cost)
+    assert result["tokens"]["estimated"] == first.stored
+    assert result["tokens"]["completion"] == 64 * first.stored
 
 
 def test_a_context_that_is_too_small_asks_nothing(tmp_path, tjh):
@@ -251,7 +269,7 @@ def test_lengths_of_stay_as_a_list_and_causally(tmp_path, tjh):
         with ScriptedServer(behave) as server:
             ask(settings(server, task=task), tmp_path / task, tjh)
         result = score(tmp_path / task, n_boot=20)
-        assert (result["n"], result["coverage"]) == (n, 1.0)
+        assert (result["n"], result["labelled"], result["coverage"]) == (n, n, 1.0)
         assert result["policies"]["exclude"]["mae"]["value"] == pytest.approx(5.09, abs=0.005)
         assert result["baselines"]["train median"]["mae"]["value"] == pytest.approx(5.09, abs=0.005)
 
@@ -315,6 +333,16 @@ def test_the_reference_range_scorer_is_the_mean_deviation(tjh):
     assert [deviation(v, 10, 20) for v in (10, 15, 20, 40, 400, 5, 0)] == [0, 0, 0, 1, 1, 1, 1]
 
 
+def test_reasoning_has_room_wherever_a_configuration_comes_from():
+    thinking = {"reasoning": True}
+    assert RunConfig().max_tokens == RunConfig(max_tokens=None).max_tokens == 64
+    assert RunConfig(prompt=PromptConfig(**thinking)).max_tokens == 2048
+    assert RunConfig(prompt=PromptConfig(**thinking), max_tokens=100).max_tokens == 100
+    assert load_config(RunConfig, {"prompt": thinking, "max_tokens": None}).max_tokens == 2048
+    conditions = read_grid({"grid": {"reasoning": [False, True]}})
+    assert [one.config.max_tokens for one in conditions] == [64, 2048]
+
+
 def test_wrong_settings_are_one_sentence(tmp_path, tjh):
     for wrong, word in [
         ({"backend": "openai", "model": "m"}, "base_url"),
@@ -322,6 +350,8 @@ def test_wrong_settings_are_one_sentence(tmp_path, tjh):
         ({"model": "m"}, "no model"),
         ({"base_url": "http://x/v1"}, "backend openai"),
         ({"backend": "local", "model": "m", "samples": 3}, "temperature above 0"),
+        ({"prompt": {"reply": "digit"}}, "ask a model"),
+        ({"prompt": {"reply": "yes_no"}}, "ask a model"),
         ({"backend": "local", "model": "m", "prompt": {"task": "los", "reply": "digit"}}, "one event"),
     ]:
         with pytest.raises(InputError, match=word):

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from auscult.ehr_prompt.panel import RangeSet
 from auscult.ehr_prompt.tasks import Horizon, ReplyForm, TaskName
@@ -11,6 +11,9 @@ from auscult.ehr_prompt.windows import Bins, Window
 Layout = Literal["string", "list", "batches", "text"]
 Missing = Literal["nan", "locf", "locf_marked", "omit", "delta", "median_locf"]
 ExampleChoice = Literal["hand", "random", "balanced", "nearest"]
+
+MAX_TOKENS = 64
+MAX_TOKENS_REASONING = 2048
 
 
 class PromptConfig(BaseModel):
@@ -101,7 +104,8 @@ class RunConfig(BaseModel):
     backend, model, base_url
         Who answers. For ``local`` the model is a folder or a name that transformers knows.
     temperature, seed, max_tokens
-        Sent with every request. Providers do not guarantee that a seed repeats an answer.
+        Sent with every request. ``max_tokens`` None stands for 64, with reasoning for 2,048. Providers do not guarantee
+        that a seed repeats an answer.
     request
         Further fields of every request to a server; null leaves one out, such as ``{"max_tokens": null,
         "max_completion_tokens": 2048}``.
@@ -127,11 +131,19 @@ class RunConfig(BaseModel):
     base_url: str | None = None
     temperature: float | None = Field(default=0.0, ge=0)
     seed: int | None = 0
-    max_tokens: int = Field(default=64, ge=1)
+    max_tokens: int = Field(default=None, ge=1, validate_default=True)
     request: dict[str, Any] = Field(default_factory=dict)
     context: int | None = Field(default=None, ge=1)
     tokenizer: str | None = None
     samples: int = Field(default=1, ge=1)
+
+    @field_validator("max_tokens", mode="before")
+    @classmethod
+    def _reasoning_takes_room(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            return value
+        prompt = info.data.get("prompt")
+        return MAX_TOKENS_REASONING if prompt is not None and prompt.reasoning else MAX_TOKENS
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -146,6 +158,11 @@ class RunConfig(BaseModel):
             )
         if self.backend == "reference-range" and self.prompt.task not in ("outcome", "readmission"):
             raise ValueError("the reference-range scorer gives one risk: use the task outcome or readmission")
+        if self.backend == "reference-range" and self.prompt.reply in ("yes_no", "digit"):
+            raise ValueError(
+                f"the reference-range scorer has no log-probabilities, which reply {self.prompt.reply!r} reads: use "
+                "reply text or json, or ask a model"
+            )
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(
                 f"{self.samples} answers at temperature 0 would all be the same: give a temperature above 0, such as 1"

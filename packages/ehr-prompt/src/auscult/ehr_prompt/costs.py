@@ -1,9 +1,10 @@
 """What tokens cost: a dated table that a user extends, and a meter that stops before a limit is passed."""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,6 +43,17 @@ def find_price(model: str, file: Path | None = None) -> Price | None:
     return None
 
 
+def count_used(reply: Mapping[str, Any], planned: int, max_tokens: int) -> tuple[int, int, bool]:
+    """Return the tokens of a stored reply's prompt and of itself, and whether they are an estimate.
+
+    Where the server did not count, they are what was planned and the longest reply.
+    """
+    prompt, completion = reply["prompt_tokens"], reply["completion_tokens"]
+    if prompt is None or completion is None:
+        return planned, max_tokens, True
+    return prompt, completion, False
+
+
 class Meter:
     """Holds back a request whose reply could take the cost beyond a limit.
 
@@ -71,9 +83,9 @@ class Meter:
     def limit(self, items: Iterator[tuple[Item, int]]) -> Iterator[Item]:
         """Yield the items, given with the tokens of their prompts, as long as the limit allows."""
         for item, tokens in items:
-            if self._price is not None and self._limit is not None:
+            if self._price is not None:
                 most = self._price.cost(tokens, self._max_tokens)
-                if self._spent + self._held + most > self._limit:
+                if self._limit is not None and self._spent + self._held + most > self._limit:
                     self.stopped = f"the cost limit of {self._limit:g} USD would be passed"
                     return
                 self._reserved[item.key] = most
@@ -86,10 +98,10 @@ class Meter:
         return None if self._price is None else self._spent
 
     def settle(self, key: str, answer: Answer) -> None:
-        """Note what an answer cost in place of what was reserved for it."""
+        """Note what an answer cost in place of what was reserved for it; where nobody counted, that stays."""
         reserved = self._reserved.pop(key, 0.0)
         self._held = self._held - reserved if self._reserved else 0.0
         if self._price is not None and isinstance(answer, Reply):
-            counted = answer.prompt_tokens is not None and answer.completion_tokens is not None
-            real = self._price.cost(answer.prompt_tokens or 0, answer.completion_tokens or 0)
-            self._spent += real if counted else reserved
+            prompt, completion = answer.prompt_tokens, answer.completion_tokens
+            counted = prompt is not None and completion is not None
+            self._spent += self._price.cost(prompt or 0, completion or 0) if counted else reserved

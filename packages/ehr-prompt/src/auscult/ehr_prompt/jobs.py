@@ -19,8 +19,6 @@ from auscult.ehr_prompt.presentation import write_ablation
 from auscult.ehr_prompt.running import make_backend, run
 from auscult.ehr_prompt.scoring import coverage, read_answers, score
 
-MAX_TOKENS = 64
-MAX_TOKENS_REASONING = 2048
 OPTIONS = {
     "openai": ("api_key_env", "concurrency", "timeout", "attempts"),
     "local": ("device", "batch_size"),
@@ -30,10 +28,9 @@ OPTIONS = {
 
 
 def make_config(*, prompt: dict[str, Any], **settings: Any) -> RunConfig:
-    """Return a checked configuration; None stands for the default, the reply's length depends on the reasoning."""
+    """Return a checked configuration; None stands for the default."""
     given = {name: value for name, value in settings.items() if value is not None}
     shown = {name: value for name, value in prompt.items() if value is not None}
-    given.setdefault("max_tokens", MAX_TOKENS_REASONING if prompt.get("reasoning") else MAX_TOKENS)
     if given.get("backend") in ("openai", "local") and "model" not in given:
         raise InputError(f"the backend {given['backend']} needs the model's name: give --model")
     return load_config(RunConfig, {**given, "prompt": shown})

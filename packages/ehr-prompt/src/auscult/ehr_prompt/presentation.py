@@ -183,8 +183,10 @@ def _overview(page: Report, scores: dict[str, Any], scorer: bool) -> None:
     rows = []
     for name, result in scores.items():
         metrics = result["policies"]["exclude"]
-        rows.append({"condition": name, "questions": result["n"], "coverage": result["coverage"], **metrics})
-    page.table(rows, caption="Questions with a usable answer. Brackets: 95 % intervals, resampled by subject.",
+        counts = {"questions": result["n"], "with a label": result["labelled"], "coverage": result["coverage"]}
+        rows.append({"condition": name, **counts, **metrics})
+    page.table(rows, caption="Questions with a usable answer; metrics of those with a label. Brackets: 95 % intervals, "
+               "resampled by subject.",
                formats={"coverage": ".1%"})  # fmt: skip
     if all("calibration" in result for result in scores.values()):
         page.figure(
@@ -232,6 +234,8 @@ def _one_run(page: Report, name: str, result: dict[str, Any], answers: Answers) 
             "tokens of replies": result["tokens"]["completion"],
             "cost (USD)": cost,
         }
+        | ({"tokens estimated": f"of {answers.estimated} answers, which the server did not count"}
+           if answers.estimated else {})
     )  # fmt: skip
     page.table([{"status": k, "questions": v} for k, v in result["status"].items()], caption="What came back.")
     rows = [

@@ -22,7 +22,7 @@ from auscult.core.runs import RunStore, record_key
 from auscult.ehr_prompt.backends import Backend, EndpointBackend
 from auscult.ehr_prompt.baselines import predict_baselines
 from auscult.ehr_prompt.config import RunConfig
-from auscult.ehr_prompt.costs import Meter, Price
+from auscult.ehr_prompt.costs import Meter, Price, count_used
 from auscult.ehr_prompt.planning import Prepared, plan_questions, prepare, requests_of
 from auscult.ehr_prompt.wording import VERSION, template_hash
 
@@ -103,7 +103,7 @@ def run(
         plan = _plan(folder, config, prepared, {} if baselines is None else baselines)
         asked = plan.loc[plan["key"].notna()].drop_duplicates("key")
         todo = asked[asked["key"].isin(store.missing(asked["key"]))]
-        spent = 0.0 if price is None or not len(store) else _spent(store, price)
+        spent = 0.0 if price is None or not len(store) else _spent(store, price, asked, config.max_tokens)
         meter = Meter(price, max_cost, spent, config.max_tokens)
         counts = {"stored": 0, "failed": 0}
         reasons: dict[str, int] = {}
@@ -170,5 +170,7 @@ def _plan(
     return plan
 
 
-def _spent(store: RunStore, price: Price) -> float:
-    return sum(price.cost(r["prompt_tokens"] or 0, r["completion_tokens"] or 0) for r in store.values())
+def _spent(store: RunStore, price: Price, asked: pd.DataFrame, max_tokens: int) -> float:
+    planned = dict(zip(asked["key"], asked["tokens"].tolist(), strict=True))
+    used = (count_used(reply, planned.get(key, 0), max_tokens) for key, reply in store.items())
+    return sum(price.cost(prompt, completion) for prompt, completion, _ in used)

@@ -13,7 +13,7 @@ from auscult.core.errors import InputError
 from auscult.core.intervals import Interval
 from auscult.core.risk import evaluate
 from auscult.core.runs import RunStore
-from auscult.ehr_prompt.costs import Price
+from auscult.ehr_prompt.costs import Price, count_used
 from auscult.ehr_prompt.parsing import USABLE, Parsed, Status, parse_reply, read_probability
 from auscult.ehr_prompt.resampling import evaluate_days, evaluate_risks
 
@@ -27,11 +27,16 @@ FloatArray = NDArray[np.float64]
 
 
 class Answers(NamedTuple):
-    """One row a question (samples of one averaged): plan, status, value; the tokens counted; facts and settings."""
+    """One row a question (samples of one averaged): plan, status, value; the tokens; facts and settings.
+
+    ``estimated`` is the number of answers whose tokens the server did not count: they are taken as planned, their
+    replies as the longest.
+    """
 
     table: pd.DataFrame
     prompt_tokens: int
     completion_tokens: int
+    estimated: int
     facts: dict[str, Any]
     config: dict[str, Any]
 
@@ -77,10 +82,12 @@ def read_answers(folder: Path, *, clamp: bool = False, decimal_comma: bool = Fal
             )._replace(raw="")  # fmt: skip  # long texts are not kept
 
         said: dict[str, Parsed] = {}
-        tokens = {"prompt_tokens": 0, "completion_tokens": 0}
+        planned = dict(zip(plan["key"], plan["tokens"].tolist(), strict=True))
+        used = [0, 0, 0]
         for key, reply in store.items():
-            for name in tokens:
-                tokens[name] += reply[name] or 0
+            if config["backend"] != "reference-range":
+                counts = count_used(reply, planned.get(key, 0), config["max_tokens"])
+                used = [whole + one for whole, one in zip(used, counts, strict=True)]
             if form in ("yes_no", "digit"):
                 said[key] = read_probability(reply["text"], reply["logprobs"], form)._replace(raw="")
             else:
@@ -94,7 +101,7 @@ def read_answers(folder: Path, *, clamp: bool = False, decimal_comma: bool = Fal
     found = [result(key, status) for key, status in zip(plan["key"], plan["status"], strict=True)]
     for name in ("status", "value", "reason"):
         plan[name] = pd.Series([getattr(one, name) for one in found], index=plan.index, dtype=object)
-    return Answers(_vote(plan), tokens["prompt_tokens"], tokens["completion_tokens"], facts, config)
+    return Answers(_vote(plan), *used, facts, config)
 
 
 def coverage(answers: Answers) -> float:
@@ -114,11 +121,12 @@ def score(
 ) -> dict[str, Any]:
     """Return the results of a run as plain values, for JSON.
 
-    Keys: ``n`` (questions), ``coverage`` (share with a usable answer), ``status`` (counts), ``policies`` (metrics
-    with intervals by what stands for an answer that cannot be used), ``baselines``, ``differences`` (AUROC, of days the
-    MAE, of the answers minus that of each baseline on the covered stays, paired), ``calibration`` (slope and
-    intercept of the usable answers; None beyond 5,000), ``tokens``, ``cost`` (US dollars, None without a price). A
-    metric that is undefined is None. With two labels, ``second`` holds the same of the second.
+    Keys: ``n`` (questions), ``labelled`` (those with a known label, on which the metrics rest), ``coverage`` (share
+    with a usable answer), ``status`` (counts), ``policies`` (metrics with intervals by what stands for an answer that
+    cannot be used), ``baselines``, ``differences`` (AUROC, of days the MAE, of the answers minus that of each baseline
+    on the covered stays, paired), ``calibration`` (slope and intercept of the usable answers; None beyond 5,000),
+    ``tokens`` (``estimated``: of how many answers, as the server did not count), ``cost`` (US dollars, None without a
+    price). A metric that is undefined is None. With two labels, ``second`` holds the same of the second.
 
     Parameters
     ----------
@@ -144,9 +152,13 @@ def score(
         rows = frame[frame["output"] == output].set_index(["row", "end"]).drop(columns="output")
         baselines = {str(name): rows[name].reindex(numbers.key).to_numpy(np.float64) for name in rows.columns}
         measure = _score_days if facts["kind"] == "days" else _score_risks
-        part = measure(numbers, baselines, facts["prior"][output], n_boot, seed)
+        known = numbers.key[~np.isnan(numbers.label)]
+        part = {"labelled": len(known.unique("row") if facts["task"] == "los" else known)}
+        part |= measure(numbers, baselines, facts["prior"][output], n_boot, seed)
         result |= part if output == 0 else {"second": part}
-    result["tokens"] = {"prompt": answers.prompt_tokens, "completion": answers.completion_tokens}
+    result["tokens"] = {
+        "prompt": answers.prompt_tokens, "completion": answers.completion_tokens, "estimated": answers.estimated,
+    }  # fmt: skip
     result["cost"] = None if price is None else price.cost(answers.prompt_tokens, answers.completion_tokens)
     return result
 
