@@ -39,6 +39,13 @@ def test_what_is_dropped_grows_in_the_declared_order_and_the_limit_holds(rendere
     assert stages[-1] == 3
 
 
+def test_sentences_hold_their_ranges_whatever_is_dropped(make, split):
+    renderer = make(layout="text", units=True, ranges="corrected")
+    case = next(c for c in renderer.cases(split["test"]) if c.end >= 6 and not renderer.measured(c).all())
+    fitted = fit(renderer, case, count_tokens(renderer.prompt(case)))
+    assert [word.split()[1] for word in fitted.dropped] == ["visits"]
+
+
 def test_first_and_last_visits_stay(renderer, split, tjh):
     case = next(c for c in renderer.cases(split["test"]) if c.end >= 6)
     tightest = None

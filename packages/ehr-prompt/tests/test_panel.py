@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 
 from auscult.core.errors import InputError
+from auscult.ehr_prompt.backends.reference_range import ReferenceRangeBackend
+from auscult.ehr_prompt.config import PromptConfig
 from auscult.ehr_prompt.panel import Panel, load_panel, parse_range
+from auscult.ehr_prompt.rendering import Renderer
+from auscult.ehr_prompt.windows import Case
 
 
 def test_the_bundled_panel_names_every_column_of_the_data(tjh):
@@ -71,3 +75,51 @@ def test_a_variable_that_the_data_lack_names_the_nearest(tjh):
         panel.describe(tjh, "none")
     with pytest.raises(InputError, match="no panel 'tjhh'"):
         load_panel("tjhh", tjh)
+
+
+def _own(folder, column, words):
+    """Return a cohort of two women and two men with a haemoglobin of 150 each, in a table's words for sex."""
+    from auscult.core.data import load_cohort
+
+    (folder / "labs.csv").write_text("subject,time,code,value\n" + "".join(f"{who},0,Hb,150\n" for who in range(4)))
+    (folder / "static.csv").write_text(f"subject,{column}\n" + "".join(f"{who},{words[who % 2]}\n" for who in range(4)))
+    return load_cohort(f"table:{folder}/labs.csv", static=str(folder / "static.csv"))
+
+
+BY_SEX = Panel.model_validate(
+    {"name": "p", "persona": "P", "features": [{"name": "Hb", "range": "140 - 180 (M), 75 - 100 (F)"}]}
+)
+
+
+@pytest.mark.parametrize("words", [("female", "male"), ("F", "M"), ("f", "m"), ("Female", "MALE")])
+def test_ranges_by_sex_hold_whatever_word_a_table_has_for_it(tmp_path, words):
+    cohort = _own(tmp_path, "sex", words)
+    backend = ReferenceRangeBackend(cohort, BY_SEX, "none")
+    scores = [backend.score(Case(row, 0, 0)) for row in np.argsort(cohort.record_id)]
+    assert scores == pytest.approx([np.log2(1.5), 0] * 2)
+    renderer = Renderer(cohort, BY_SEX, PromptConfig(ranges="paper"), [0])
+    texts = [renderer.prompt(Case(row, 0, 0)).user for row in np.argsort(cohort.record_id)]
+    assert ["Sex: female." in text for text in texts] == [True, False] * 2
+    assert ["Sex: male." in text for text in texts] == [False, True] * 2
+
+
+@pytest.mark.parametrize(
+    ("column", "words", "said"),
+    [("sex", (0, 1), "holds numbers"), ("sex", ("woman", "man"), "'man'"), ("gender", ("F", "M"), "no static column")],
+)
+def test_ranges_by_sex_need_a_sex_that_is_understood(tmp_path, column, words, said):
+    cohort = _own(tmp_path, column, words)
+    with pytest.raises(InputError, match=f"'Hb' has a reference range for each sex, .*{said}"):
+        ReferenceRangeBackend(cohort, BY_SEX, "none")
+    for ranges in ("none", "paper") if column == "gender" else ("none",):
+        Renderer(cohort, BY_SEX, PromptConfig(ranges=ranges), [0])
+    if column == "sex":
+        with pytest.raises(InputError, match=said):
+            Renderer(cohort, BY_SEX, PromptConfig(ranges="paper"), [0])
+
+
+@pytest.mark.parametrize("name", ["albumine", "ALBUMINE"])
+def test_the_nearest_column_is_found_whatever_the_case(tjh, name):
+    panel = Panel.model_validate({"name": "p", "persona": "P", "features": [{"name": name}]})
+    with pytest.raises(InputError, match="nearest column is 'albumin'"):
+        panel.describe(tjh, "none")

@@ -80,7 +80,7 @@ class Budget(NamedTuple):
         if examples < shown:
             dropped.append(f"{shown - examples} examples")
         never = frozenset(np.flatnonzero(~renderer.measured(case)).tolist())
-        if tokens > limit and never and (renderer.config.units or renderer.config.ranges != "none"):
+        if tokens > limit and never and renderer.lists_variables:
             without = never
             prompt = renderer.prompt(case, examples=examples, without=without)
             tokens = count_tokens(prompt, self.tokenizer)

@@ -10,7 +10,7 @@ from auscult.core.data.cohort import Cohort
 from auscult.core.data.fill import Filler
 from auscult.core.data.splits import few_shot
 from auscult.core.errors import InputError
-from auscult.ehr_prompt.panel import PanelExample
+from auscult.ehr_prompt.panel import PanelExample, sex_levels
 from auscult.ehr_prompt.rendering import Example, Renderer
 from auscult.ehr_prompt.tasks import read_labels, write_answer
 
@@ -166,8 +166,8 @@ def _cohort_of(example: PanelExample, like: Cohort) -> Cohort:
     for place, feature in enumerate(like.static_features):
         if feature.name == "age":
             static[0, place] = example.age
-        elif feature.name == "sex" and example.sex in feature.levels:
-            static[0, place] = feature.levels.index(example.sex)
+        elif feature.name == "sex" and example.sex in (levels := sex_levels(like) or ()):
+            static[0, place] = levels.index(example.sex)
     return Cohort(
         record_id=np.zeros(1, int), subject_id=np.zeros(1, int), values=values,
         time=np.array([example.hours], np.float32),

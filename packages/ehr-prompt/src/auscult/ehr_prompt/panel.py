@@ -7,6 +7,7 @@ A range is written as in a laboratory's list: ``"3.5 - 5.0"``, ``"< 14"``, ``"> 
 import difflib
 import functools
 import re
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -25,6 +26,7 @@ RangeSet = Literal["paper", "corrected", "none"]
 _NUMBER = r"\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"(?:([<>])\s*({_NUMBER})|({_NUMBER})\s*-\s*({_NUMBER}))\s*(?:\((M|F)\))?")
 _SEX: dict[str, Literal["male", "female"]] = {"M": "male", "F": "female"}
+_SEX_WORDS = {"m": "male", "male": "male", "f": "female", "female": "female"}
 
 
 def parse_range(text: str | None) -> tuple[ReferenceRange, ...]:
@@ -185,8 +187,9 @@ class Panel(_Model):
         found = {}
         for feature in self.features:
             if feature.name not in columns:
-                near = difflib.get_close_matches(feature.name, columns, n=1, cutoff=0.5)
-                hint = f"the nearest column is {near[0]!r}" if near else "leave it out of the panel"
+                names = {name.lower(): name for name in columns}
+                near = difflib.get_close_matches(feature.name.lower(), names, n=1, cutoff=0.5)
+                hint = f"the nearest column is {names[near[0]]!r}" if near else "leave it out of the panel"
                 raise InputError(f"the panel {self.name!r} names {feature.name!r}, which the data do not have: {hint}")
             column = columns[feature.name]
             unit, text = feature.unit, feature.range
@@ -198,6 +201,30 @@ class Panel(_Model):
             display = feature.display or cohort.features[column].display_name
             found[column] = Described(feature.name, display, unit, text, parse_range(text))
         return dict(sorted(found.items()))
+
+
+def sex_levels(cohort: Cohort, described: Iterable[Described] = ()) -> tuple[str, ...] | None:
+    """Return what the codes of the static column ``sex`` stand for, M and F of any case as male and female.
+
+    None where the data have no such column.
+
+    Raises
+    ------
+    InputError
+        A described variable has a range for each sex, and the column says neither male nor female.
+    """
+    column = next((feature for feature in cohort.static_features if feature.name == "sex"), None)
+    if column is None:
+        return None
+    levels = tuple(_SEX_WORDS.get(level.strip().lower(), level) for level in column.levels)
+    by_sex = next((one.name for one in described if any(part.sex for part in one.ranges)), None)
+    if by_sex is not None and not {"male", "female"} & set(levels):
+        held = ", ".join(map(repr, levels)) or "numbers"
+        raise InputError(
+            f"{by_sex!r} has a reference range for each sex, but the column 'sex' holds {held}: write male and female "
+            "there, or M and F, or give one range for all"
+        )
+    return levels
 
 
 def load_panel(source: str | Path | None, cohort: Cohort) -> Panel:

@@ -19,7 +19,7 @@ from auscult.ehr_prompt.cells import CaseCells, Cells, batched, measured
 from auscult.ehr_prompt.config import PromptConfig
 from auscult.ehr_prompt.formatting import format_number
 from auscult.ehr_prompt.layouts import Setter
-from auscult.ehr_prompt.panel import Panel
+from auscult.ehr_prompt.panel import Panel, sex_levels
 from auscult.ehr_prompt.tasks import describe_answer, make_task
 from auscult.ehr_prompt.windows import Case, choose_case, prefixes
 from auscult.ehr_prompt.wording import patient_form, render
@@ -133,6 +133,11 @@ class Renderer:
         """Return the part about the patient alone; with ``variables``, of that many that were measured."""
         return self._patient_of(case, None, variables)
 
+    @property
+    def lists_variables(self) -> bool:
+        """Whether the prompts have a list of units and ranges; the layout ``text`` has them in its sentences."""
+        return self.config.layout != "text" and (self.config.units or self.config.ranges != "none")
+
     def measured(self, case: Case) -> NDArray[np.bool_]:
         """Return, for each panel variable, whether it was ever measured up to the moment of prediction."""
         return measured(self.cohort, case, list(self.described))
@@ -150,6 +155,7 @@ class Renderer:
         self._cells = Cells(cohort, columns, bounds, carry=carry, median=self.median, mark=mark)
         static = [feature.name for feature in cohort.static_features]
         self._sex = static.index("sex") if "sex" in static else None
+        self._sexes = sex_levels(cohort, self.described.values())
         self._age = static.index("age") if "age" in static else None
 
     def _assemble(
@@ -189,7 +195,7 @@ class Renderer:
 
     def _context(self, without: frozenset[int]) -> Iterator[str]:
         config = self.config
-        if config.layout == "text" or not (config.units or config.ranges != "none"):
+        if not self.lists_variables:
             return
         for place, one in enumerate(self.described.values()):
             if place in without:
@@ -238,7 +244,7 @@ class Renderer:
     def _sex_of(self, static: list[float]) -> str:
         if self._sex is None:
             return ""
-        value, levels = static[self._sex], self.cohort.static_features[self._sex].levels
+        value, levels = static[self._sex], self._sexes
         return "unknown" if value != value else levels[int(value)] if levels else format_number(value)
 
     def _age_of(self, static: list[float]) -> str:

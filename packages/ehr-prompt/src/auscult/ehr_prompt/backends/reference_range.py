@@ -14,7 +14,7 @@ from auscult.core.data.fill import carry_forward
 from auscult.core.endpoint import Reply
 from auscult.core.errors import InputError
 from auscult.ehr_prompt.backends import Deliver, Item
-from auscult.ehr_prompt.panel import Panel, RangeSet
+from auscult.ehr_prompt.panel import Panel, RangeSet, sex_levels
 from auscult.ehr_prompt.windows import Case
 
 _PAGE = 200
@@ -46,6 +46,11 @@ class ReferenceRangeBackend:
         The data.
     panel, ranges
         Which ranges count; ``none`` takes the corrected ones.
+
+    Raises
+    ------
+    InputError
+        The panel has no range, or one for each sex where the data do not say male and female.
     """
 
     def __init__(self, cohort: Cohort, panel: Panel, ranges: RangeSet) -> None:
@@ -56,6 +61,13 @@ class ReferenceRangeBackend:
         }
         if not self._ranges:
             raise InputError(f"the panel {panel.name!r} has no reference range, which this scorer goes by: add some")
+        self._levels = sex_levels(cohort, described.values())
+        by_sex = [one.name for one in described.values() if any(part.sex for part in one.ranges)]
+        if by_sex and self._levels is None:
+            raise InputError(
+                f"{by_sex[0]!r} has a reference range for each sex, but these data have no static column 'sex': give "
+                "them one, or give one range for all"
+            )
 
     def score(self, case: Case) -> float | None:
         """Return the mean deviation, from 0 to 1, of what was known at the end of the case."""
@@ -82,14 +94,10 @@ class ReferenceRangeBackend:
             deliver(list(page))
 
     def _sex(self, row: int) -> str | None:
-        names = [feature.name for feature in self.cohort.static_features]
-        if "sex" not in names:
+        if not self._levels:
             return None
-        value, levels = (
-            self.cohort.static[row, names.index("sex")],
-            self.cohort.static_features[names.index("sex")].levels,
-        )
-        return None if np.isnan(value) or not levels else levels[int(value)]
+        code = self.cohort.static[row, [feature.name for feature in self.cohort.static_features].index("sex")]
+        return None if np.isnan(code) else self._levels[int(code)]
 
     def _bounds(self, column: int, sex: str | None) -> tuple[float | None, float | None] | None:
         """Return the bounds for this sex; None where ranges go by sex and it is not known."""
