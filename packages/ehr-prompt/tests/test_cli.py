@@ -76,6 +76,18 @@ def test_a_table_of_one_s_own_is_rendered_run_and_scored(command, own, tmp_path)
     assert set(scored) >= {"n", "coverage", "status", "policies", "baselines", "tokens", "cost"}
 
 
+def test_a_page_names_every_run_it_was_given(command, own, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        assert command("run", "--out", tmp_path / name / "run", *own).returncode == 0
+    page = tmp_path / "page.html"
+    assert command("report", tmp_path / "a/run", tmp_path / "b/run", "--out", page).returncode == 0
+    for name in ("a", "b"):
+        assert f"Condition: {tmp_path}/{name}/run" in page.read_text("utf-8")
+    monkeypatch.chdir(tmp_path / "a/run")
+    assert command("report", ".", "--out", page).returncode == 0
+    assert "Condition: run" in page.read_text("utf-8")
+
+
 def test_a_score_says_how_many_have_a_label(command, own, tmp_path):
     lines = [line if int(line.split(",")[0]) % 5 else f"{line.split(',')[0]},," for line in LABELS.splitlines()[1:]]
     (tmp_path / "labels.csv").write_text("\n".join([LABELS.splitlines()[0], *lines]) + "\n")

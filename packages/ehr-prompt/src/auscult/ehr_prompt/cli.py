@@ -237,7 +237,9 @@ def report(
 
     if out.suffix != ".html":
         raise InputError(f"--out {str(out)!r}: the name must end in .html")
-    write_report({folder.name: folder for folder in folders}, out, prices=prices)
+    names = [folder.resolve().name for folder in folders]
+    shown = [str(folder) if names.count(name) > 1 else name for folder, name in zip(folders, names, strict=True)]
+    write_report(dict(zip(shown, folders, strict=True)), out, prices=prices)
     typer.echo(str(out))
 
 
