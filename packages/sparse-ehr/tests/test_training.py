@@ -1,5 +1,6 @@
 """Training: resumption to the last bit, early stopping, several processes."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -81,6 +82,17 @@ def test_the_checkpoint_of_another_training_is_refused(made, tmp_path):
     ):
         with pytest.raises(InputError, match="another model or other data"):
             train(make_model(preparer), *data, config, seed=seed, checkpoint=file)
+    inputs, label, held_out, held_out_label = data
+    other = dataclasses.replace(inputs, values=inputs.values[:, ::-1]), np.roll(label, 1)
+    other_held_out = dataclasses.replace(held_out, hours=held_out.hours[::-1]), np.roll(held_out_label, 1)
+    for changed in (
+        (other[0], label, held_out, held_out_label),
+        (inputs, other[1], held_out, held_out_label),
+        (inputs, label, other_held_out[0], held_out_label),
+        (inputs, label, held_out, other_held_out[1]),
+    ):
+        with pytest.raises(InputError, match="another model or other data"):
+            train(make_model(preparer), *changed, TrainingConfig(max_epochs=1, device="cpu"), seed=0, checkpoint=file)
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"state\.pt cannot be read"):
         train(make_model(preparer), *data, TrainingConfig(max_epochs=1, device="cpu"), seed=0, checkpoint=file)

@@ -4,6 +4,7 @@ Every epoch draws its batches and its dropout from streams of its own, so a run 
 last checkpoint and, on a CPU, ends with the same weights as one that was not.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def train(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
     )
-    run = _Run(model, optimizer, config, seed, inputs, label)
+    run = _Run(model, optimizer, config, seed, inputs, label, held_out, held_out_label)
     run.resume(checkpoint)
     devices = [device] if device.startswith("cuda") else []
     with torch.random.fork_rng(devices=devices), progress("Training", total=config.max_epochs) as advance:
@@ -147,7 +148,7 @@ class _Run:
 
     def __init__(
         self, model: Prism, optimizer: torch.optim.Optimizer, config: TrainingConfig, seed: int, inputs: Inputs,
-        label: NDArray[np.bool_],
+        label: NDArray[np.bool_], held_out: Inputs, held_out_label: NDArray[np.bool_],
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.config, self.seed = model, optimizer, config, seed
         self.inputs, self.label = inputs, label
@@ -155,8 +156,9 @@ class _Run:
         self.best: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
         settings = {name: value for name, value in vars(config).items() if name != "device"}
-        data = [float(np.nan_to_num(array, posinf=-1).sum(dtype=np.float64)) for array in vars(inputs).values()]
-        self.identity = digest([settings, vars(model.config), seed, len(inputs), data, int(label.sum())])
+        arrays = [*vars(inputs).values(), label, *vars(held_out).values(), held_out_label]
+        data = [(array.shape, hashlib.sha256(np.ascontiguousarray(array)).hexdigest()) for array in arrays]
+        self.identity = digest([settings, vars(model.config), seed, data])
 
     def is_over(self) -> bool:
         """Return whether the last epoch is done, or patience is at its end."""
