@@ -104,6 +104,7 @@ def test_the_count_table(m3fair, rows, file, name):
 def test_weights_tell_what_they_did(m3fair, rows, file):
     done = m3fair("weights", file, *WEIGHTS, "--json")
     content = json.loads(done.stdout)
+    assert content["schema"] == 2
     assert content["mode"] == "level"
     assert content["levels"] == {"sex": 2, "race": 1}
     assert content["n"] == 300
@@ -201,8 +202,8 @@ def test_the_keys_of_measure(m3fair, file):
     assert {"n", "groups", "disparities", "warnings"} <= content.keys()
     metrics = {"selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy", "auroc"}
     for group in content["groups"]:
-        assert {"group", "n", *metrics} <= group.keys()
-        assert all(group[name] is None or isinstance(group[name], float) for name in metrics)
+        assert group.keys() == {"group", "n", "weight", *metrics}
+        assert all(group[name] is None or isinstance(group[name]["value"], float) for name in metrics)
     kinds = {
         "statistical_parity_difference", "disparate_impact", "equal_opportunity_difference", "average_odds_difference",
     }  # fmt: skip

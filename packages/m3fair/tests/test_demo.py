@@ -37,7 +37,7 @@ def test_label_disparities_before_are_the_published_ones_for_death_and_vanish_af
         for name in ("before", "after")
     )
     rates = {
-        (next(iter(one["group"])), next(iter(one["group"].values()))): one["selection_rate"]
+        (next(iter(one["group"])), next(iter(one["group"].values()))): one["selection_rate"]["value"]
         for one in demo["labels"]["before"]["groups"]
         if len(one["group"]) == 1
     }

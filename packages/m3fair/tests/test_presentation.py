@@ -111,6 +111,11 @@ def test_threshold_and_calibration_plots_have_a_line_a_group(rows):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["<script>alert(1)</script>", "a|b", "missing"]
 
 
+def test_model_card_names_an_attribute_of_one_group(rows):
+    alone = audit(rows["y"], rows["decision"], sensitive_features={"unit": ["a"] * len(rows)})
+    assert "- Sensitive attributes: unit." in model_card(alone)
+
+
 def test_model_card_states_weights_and_limits(rows, report):
     reweigher = Reweigher(["sex"], mode="intersection").fit(rows, rows["y"])
     card = model_card(report, reweigher, data="500 synthetic rows")

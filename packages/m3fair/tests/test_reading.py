@@ -281,6 +281,12 @@ def test_columns_of_something_else_are_no_numbers(column):
         to_numbers(column, "w")
 
 
+@pytest.mark.parametrize("brackets", ["[0.9, 0.9]", "[0.1, 5]", "[0.1, 0.2]", "[-0.2, 1.2]", "[3]"])
+def test_brackets_that_hold_no_probabilities_are_refused(brackets):
+    with pytest.raises(InputError, match=r"'s' holds '\[.*\]', which are no class probabilities"):
+        to_scores(pa.array(["[0.33, 0.66]", brackets]), "s")
+
+
 def test_scores_in_brackets_are_those_of_the_second_class():
     """The challenge's format, which the reference passes to eval."""
     texts = ["[0.2, 0.8]", "[0.9 0.1]", " [ 0.25 ,0.75 ] ", "[0.7]", "[1.0,\n 0.0]", "[2e-1 8e-1]", "0.3", "[0,1]"]

@@ -133,7 +133,7 @@ def test_a_group_without_positives_stays_undefined():
     female = report.groups[0]
     assert np.isnan([female.metrics["true_positive_rate"], *female.intervals["true_positive_rate"]]).all()
     assert not any("true_positive_rate of sex=F in" in warning for warning in report.warnings)
-    assert json.loads(report.to_json())["groups"][0]["ci"]["true_positive_rate"] == [None, None]
+    assert json.loads(report.to_json())["groups"][0]["true_positive_rate"] is None
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_the_command_gives_the_intervals_of_python(monkeypatch, capsys, tmp_path
     pairs = zip(mine.comparisons, theirs["disparities"], strict=True)
     assert all(item.low == pytest.approx(other["ci"][0], nan_ok=True) for item, other in pairs)
     for result, other in zip(mine.groups, theirs["groups"], strict=True):
-        assert list(result.intervals["auroc"]) == pytest.approx(other["ci"]["auroc"])
+        assert list(result.intervals["auroc"]) == pytest.approx(other["auroc"]["ci"])
 
 
 def test_reports_say_how_intervals_were_made(monkeypatch, capsys, tmp_path, visits):

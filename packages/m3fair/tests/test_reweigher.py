@@ -390,7 +390,7 @@ def test_weights_do_not_hinder_bins():
 
 def test_scikit_learn_can_clone_pickle_and_show_it(rows):
     attributes = [Attribute("sex", "M", level=2), Attribute("age", bins="mean")]
-    reweigher = Reweigher(attributes, mode="level", clip=(0.1, 5), importance={"sex": 0.5})
+    reweigher = Reweigher(attributes, mode="geometric", clip=(0.1, 5), importance={"sex": 0.5})
     copy = clone(reweigher)
     assert copy.get_params() == reweigher.get_params()
     assert reweigher.attributes is attributes
@@ -456,6 +456,13 @@ def refusals():
     yield "clip=", lambda: Reweigher("sex", clip=(2, 1)).fit(X, y)
     yield "clip=", lambda: Reweigher("sex", clip=(-1, 1)).fit(X, y)
     yield "clip=", lambda: Reweigher("sex", clip=(0, 0)).fit(X, y)
+    yield "clip=3", lambda: Reweigher("sex", clip=3).fit(X, y)
+    yield "clip=('a', 'b')", lambda: Reweigher("sex", clip=("a", "b")).fit(X, y)
+    yield "smoothing='1'", lambda: Reweigher("sex", smoothing="1").fit(X, y)
+    yield "strength='1'", lambda: Reweigher("sex", strength="1").fit(X, y)
+    yield "importance=[1]", lambda: Reweigher("sex", mode="geometric", importance=[1]).fit(X, y)
+    yield "importance 'sex': '1'", lambda: Reweigher("sex", mode="geometric", importance={"sex": "1"}).fit(X, y)
+    yield "mode 'level' takes no importance", lambda: Reweigher("sex", importance={"sex": 1}).fit(X, y)
     yield "order=3", lambda: Reweigher(["sex", "age"], mode="lattice", order=3).fit(X, y)
     yield "order=1.5", lambda: Reweigher(["sex", "age"], mode="lattice", order=1.5).fit(X, y)
     yield "importance 'x'", lambda: Reweigher("sex", mode="geometric", importance={"x": 1}).fit(X, y)

@@ -270,17 +270,21 @@ def audit_table(
         if comparison.group is None and len(comparison.attributes) == 1:
             notes.extend(_missing_note(comparison, cells))
         group, reference = (cells.pool(members) for members in (comparison.members, comparison.reference_members))
-        undefined = []
+        undefined, infinite = [], []
         for name in disparities:
             value = float(DISPARITIES[name].value(group, reference))
             interval = DISPARITIES[name].interval
             low, high = interval(group, reference, confidence) if interval else (np.nan, np.nan)
             n = int(cells.count[comparison.members].sum())
             compared.append(DisparityResult(comparison, name, value, float(low), float(high), n))
-            if not np.isfinite(value):
+            if np.isnan(value):
                 undefined.append(name)
+            elif np.isinf(value):
+                infinite.append(name)
         if undefined:
             notes.append(f"undefined for {comparison}: {', '.join(undefined)}")
+        if infinite:
+            notes.append(f"infinite for {comparison}, as the rate of the reference is 0: {', '.join(infinite)}")
     notes += reference_notes(groups)
     report = DisparityReport(
         n=table.n, positive=cells.positive, label=label, decision=decision, confidence=confidence, overall=overall,

@@ -70,6 +70,7 @@ def weights(
 ) -> None:
     """Write one weight a row that makes the label independent of the attributes."""
     from auscult.m3fair import jobs, reading
+    from auscult.m3fair.results import SCHEMA
 
     parsed, powers = jobs.parse_attributes(sensitive, bins), jobs.parse_importance(importance)
     _check_suffix(out, (".parquet", ".csv"), "--out")
@@ -98,8 +99,12 @@ def weights(
     found = reweigher.diagnostics_
     if as_json:
         factors = reweigher.factors_.to_dict(orient="records")
-        summary = {"mode": mode, "levels": reweigher.levels_, **found.to_dict(), "factors": factors, "warnings": notes}
-        cli.print_json(summary)
+        cli.print_json(
+            {
+                "schema": SCHEMA, "mode": mode, "levels": reweigher.levels_, **found.to_dict(), "factors": factors,
+                "warnings": notes,
+            }
+        )  # fmt: skip
         return
     for note in notes:
         typer.echo(f"warning: {note}", err=True)
@@ -239,6 +244,7 @@ def mitigate(
 ) -> None:
     """Train a classifier on reweighted rows, and audit it beside the unweighted one on test rows."""
     from auscult.m3fair import jobs, mitigation, reading
+    from auscult.m3fair.results import SCHEMA
 
     _check_suffix(out, (".joblib",), "--out")
     if report is not None:
@@ -264,8 +270,8 @@ def mitigate(
         to_page(both, title="Before and after reweighting", subtitle=f"{estimator}, mode {mode}").write(report)
     _write_card(card, result.after, ", ".join(path.name for path in test_files), result.model.reweigher_)
     if as_json:
-        summary = {"model": str(out), **{name: one.to_dict() for name, one in both.items()}, "warnings": notes}
-        cli.print_json(summary)
+        reports = {name: one.to_dict() for name, one in both.items()}
+        cli.print_json({"schema": SCHEMA, "model": str(out), **reports, "warnings": notes})
         return
     for note in notes:
         typer.echo(f"warning: {note}", err=True)

@@ -21,7 +21,7 @@ from auscult.m3fair.auditing import audit
 from auscult.m3fair.metrics.ranking import auroc
 from auscult.m3fair.plots import plot_disparities, plot_factors, plot_rates
 from auscult.m3fair.presentation import disparity_rows, group_rows
-from auscult.m3fair.results import DisparityReport
+from auscult.m3fair.results import SCHEMA, DisparityReport
 from auscult.m3fair.reweigher import Reweigher
 
 SEED = 0
@@ -78,6 +78,7 @@ def run_demo(out: Path) -> dict[str, Any]:
     replace_atomically(files["weights"], lambda partial: frame.to_parquet(partial))
     reweigher.table_.to_json(files["table"])
     result = {
+        "schema": SCHEMA,
         "labels": {name: one.to_dict() for name, one in labels.items()},
         "predictions": {name: one.to_dict() for name, one in models.items()},
         "changes": [{**row, "change": row["change"].to_dict()} for row in changes],

@@ -178,7 +178,10 @@ class Fitted:
             found[i] = self.factor_of(tuple(combination), label)
             if np.isnan(found[i]) and unseen == "raise":
                 names = describe_cell(dict(zip(coded.names, [*combination, label], strict=True)))
-                raise InputError(f"the combination {names} did not occur in fit: use unseen='one' or smoothing")
+                raise InputError(
+                    f"the combination {names} did not occur in fit: fit on rows that have it, or in Python let it keep "
+                    "its prior weight with unseen='one'"
+                )
         return np.nan_to_num(found, nan=1.0)
 
 

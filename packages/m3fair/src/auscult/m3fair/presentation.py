@@ -167,7 +167,7 @@ def model_card(report: DisparityReport, reweigher: "Reweigher | None" = None, *,
     data
         What the audit was measured on, in words.
     """
-    attributes = dict.fromkeys(name for item in report.comparisons for name in item.comparison.attributes)
+    attributes = dict.fromkeys(name for result in report.groups for name in result.group)
     lines = [
         "## Fairness",
         f"- Audited on: {data}, {report.n} rows; intervals at {report.confidence:.0%}.",

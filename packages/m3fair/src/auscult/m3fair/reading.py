@@ -40,6 +40,8 @@ _KIND = {
     ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".jsonl": "json",
     ".ndjson": "json",
 }  # fmt: skip
+_ROUNDED = 0.02
+"""How far two probabilities of a row, each written with two decimals, may be from a sum of 1."""
 _BRACKETED = re.compile(r"\[\s*([^\s,\[\]]+)(?:(?:\s*,\s*|\s+)([^\s,\[\]]+))?\s*\]")
 
 
@@ -192,7 +194,7 @@ def to_scores(column: Any, name: str) -> npt.NDArray[np.float64]:
     Raises
     ------
     InputError
-        For any other text, and for missing or infinite scores.
+        For any other text, probabilities that lie outside 0 to 1 or do not sum to 1, and missing or infinite scores.
     """
     array = _plain(column)
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
@@ -213,7 +215,12 @@ def _bracketed(text: str, name: str) -> float:
     match = _BRACKETED.fullmatch(text.strip())
     if match is None:
         return _number(text, name, "numbers or '[p0, p1]'")
-    return [_number(part, name, "numbers or '[p0, p1]'") for part in match.groups() if part is not None][-1]
+    parts = [_number(part, name, "numbers or '[p0, p1]'") for part in match.groups() if part is not None]
+    if any(part < 0 or part > 1 for part in parts) or (len(parts) == 2 and abs(sum(parts) - 1) > _ROUNDED):
+        raise InputError(
+            f"the column {name!r} holds {text.strip()!r}, which are no class probabilities: give '[p0, p1]' of sum 1"
+        )
+    return parts[-1]
 
 
 def _number(text: str, name: str, wanted: str) -> float:

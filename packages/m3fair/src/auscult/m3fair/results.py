@@ -3,6 +3,7 @@
 import json
 from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from auscult.m3fair.fitted import describe_cell
 from auscult.m3fair.groups import Comparison, Group
 from auscult.m3fair.metrics.disparity import DISPARITIES
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of every JSON that the command prints or writes, count tables aside."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,10 @@ class DisparityReport:
         return _written(to_page({"value": self}, title=title, subtitle=subtitle).html(), path)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the audit as plain values: the JSON of ``m3fair measure``; undefined is NaN (null in JSON)."""
+        """Return the audit as plain values: the JSON of ``m3fair measure``, in which NaN and infinity are null.
+
+        A rate is ``{"value": x, "ci": [low, high]}``, None where it is undefined.
+        """
         return {
             "schema": SCHEMA,
             "n": self.n,
@@ -259,7 +264,8 @@ def _written(text: str, path: str | Path | None) -> str:
 
 
 def _group_dict(result: GroupResult) -> dict[str, Any]:
-    return {
-        "group": result.group, "n": result.n, "weight": result.weight, **result.metrics,
-        "ci": {name: list(bounds) for name, bounds in result.intervals.items()},
-    }  # fmt: skip
+    measured = {
+        name: None if isnan(value) else {"value": value, "ci": list(result.intervals[name])}
+        for name, value in result.metrics.items()
+    }
+    return {"group": result.group, "n": result.n, "weight": result.weight, **measured}

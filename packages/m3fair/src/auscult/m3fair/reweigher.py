@@ -222,20 +222,24 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
     def _check_parameters(self, attributes: Sequence[Attribute]) -> None:
         if self.mode not in MODES:
             raise InputError(f"mode={self.mode!r} is unknown: choose one of {', '.join(MODES)}")
-        if not (np.isfinite(self.smoothing) and self.smoothing >= 0):
+        if not (_is_number(self.smoothing) and 0 <= self.smoothing < np.inf):
             raise InputError(f"smoothing={self.smoothing!r}: give a finite number of at least 0")
         if self.smoothing and self.mode in ("marginal", "lattice"):
             raise InputError(f"mode {self.mode!r} fits its margins exactly and takes no smoothing: set smoothing=0")
-        if not 0 <= self.strength <= 1:
+        if not (_is_number(self.strength) and 0 <= self.strength <= 1):
             raise InputError(f"strength={self.strength!r}: give a number from 0 (prior weights) to 1 (Reweighing)")
-        if self.clip is not None and not (0 <= self.clip[0] <= self.clip[1] and self.clip[1] > 0):
+        if self.clip is not None and not _are_bounds(self.clip):
             raise InputError(
                 f"clip={self.clip!r}: give a lowest and a highest factor, 0 <= lowest <= highest, not both 0"
             )
         if self.mode == "lattice" and self.order not in range(1, len(attributes) + 1):
             raise InputError(f"order={self.order!r}: give a whole number from 1 to the {len(attributes)} attributes")
+        if self.importance and self.mode != "geometric":
+            raise InputError(f"mode {self.mode!r} takes no importance: set mode='geometric', or leave it out")
+        if self.importance is not None and not isinstance(self.importance, Mapping):
+            raise InputError(f"importance={self.importance!r}: give a mapping from attributes to numbers from 0 to 1")
         for name, power in (self.importance or {}).items():
-            if name not in [a.name for a in attributes] or not 0 <= power <= 1:
+            if name not in [a.name for a in attributes] or not (_is_number(power) and 0 <= power <= 1):
                 raise InputError(f"importance {name!r}: {power!r}: name an attribute and a number from 0 to 1")
         for option, value, known in (
             ("empty", self.empty, ("warn", "ignore", "raise")),
@@ -348,6 +352,16 @@ class Reweigher(BaseEstimator):  # type: ignore[misc]
             if self.empty == "raise":
                 raise InputError(text)
             warnings.warn(text, stacklevel=4)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating))
+
+
+def _are_bounds(clip: Any) -> bool:
+    if not isinstance(clip, (Sequence, np.ndarray)) or len(clip) != 2 or not all(map(_is_number, clip)):
+        return False
+    return bool(0 <= clip[0] <= clip[1] and clip[1] > 0)
 
 
 def _list_cells(cells: Sequence[Cell], most: int) -> str:
