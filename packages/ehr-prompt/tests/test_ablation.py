@@ -148,6 +148,16 @@ def test_a_wrong_grid_is_one_sentence(content, word):
         read_grid(content)
 
 
+def test_a_folder_is_of_the_whole_configuration():
+    """A mended base, such as the server's address, does not meet what an earlier one left behind."""
+    folders = {
+        read_grid({"base": {"prompt": {"window": window}}, "grid": {"units": [True]}})[0].folder
+        for window in ("first", "last", "first")
+    }
+    assert len(folders) == 2
+    assert all(name.startswith("units-true-") for name in folders)
+
+
 def test_the_command_counts_and_refuses(command, tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text("grid: {window: [first, last], ranges: [paper, corrected]}\n")

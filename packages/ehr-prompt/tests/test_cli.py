@@ -158,6 +158,29 @@ def test_a_wrong_address_or_key_is_one_sentence_after_few_requests(command, tmp_
         assert len(server.bodies) <= 32
 
 
+def test_a_first_try_that_got_no_answer_does_not_claim_the_folder(command, few, tmp_path):
+    parts = ("--split", few["split"], "--panel", few["panel"], "--attempts", "1")
+    with ScriptedServer(lambda body, number: Fail(404)) as server:
+        assert_one_sentence(command(*asked(server, tmp_path, *parts)), "/v1")
+    assert (tmp_path / "run/manifest.json").exists()
+    with ScriptedServer(lambda body, number: "0.5") as server:
+        done = command(*asked(server, tmp_path, *parts, "--window", "last", "--json"))
+        assert json.loads(done.stdout)["stored"] == 6
+        assert_one_sentence(command(*asked(server, tmp_path, *parts)), "belongs to another run", "window")
+        assert len(server.bodies) == 6
+    scored = json.loads(command("score", tmp_path / "run", "--json").stdout)
+    assert (scored["n"], scored["coverage"]) == (6, 1.0)
+
+
+def test_a_folder_of_another_layout_is_refused_even_without_answers(command, own, tmp_path):
+    assert command("run", "--out", tmp_path / "run", *own).returncode == 0
+    manifest = tmp_path / "run/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 0'))
+    (tmp_path / "run/records.sqlite").unlink()
+    assert_one_sentence(command("run", "--out", tmp_path / "run", *own), "layout 0")
+    assert '"schema": 0' in manifest.read_text()
+
+
 @pytest.mark.parametrize("behave", ["I do not know.", Fail(500)])
 def test_a_server_that_never_helps_ends_with_coverage_0_and_exit_code_1(command, tmp_path, behave):
     with ScriptedServer(lambda body, number: behave) as server:

@@ -34,9 +34,9 @@ class Condition(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """A name for its folder: the settings as far as they go, and a digest."""
+        """A name for its folder: the settings as far as they go, and a digest of the whole configuration."""
         words = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-")[:60]
-        return f"{words}-{digest(self.settings)[:8]}"
+        return f"{words}-{digest(self.config)[:8]}"
 
 
 class _Grid(BaseModel):

@@ -15,9 +15,10 @@ import pandas as pd
 
 from auscult.core.canonical import finite
 from auscult.core.endpoint import Answer, Endpoint, Reply
-from auscult.core.errors import InputError
+from auscult.core.errors import InputError, RunMismatchError
 from auscult.core.files import replace_atomically
 from auscult.core.progress import progress
+from auscult.core.run_files import MANIFEST, read_manifest
 from auscult.core.runs import RunStore, record_key
 from auscult.ehr_prompt.backends import Backend, EndpointBackend
 from auscult.ehr_prompt.baselines import predict_baselines
@@ -71,7 +72,8 @@ def run(
     config
         What the answers depend on.
     folder
-        Of the run; made if it is not there.
+        Of the run; made if it is not there. One without an answer may be of another configuration, and becomes this
+        one's.
     backend
         Who answers; by default whom the configuration names.
     prepared
@@ -85,7 +87,7 @@ def run(
     Raises
     ------
     InputError
-        The folder belongs to another run, the server cannot be used, or a limit is given without a price.
+        The folder holds answers of another run, the server cannot be used, or a limit is given without a price.
     """
     if max_cost is not None and price is None:
         raise InputError(
@@ -97,9 +99,7 @@ def run(
         **config.model_dump(mode="json"), "template": f"{VERSION} {template_hash()}",
         "panel_hash": prepared.renderer.panel.hash,
     }  # fmt: skip
-    with RunStore.open(
-        folder, config=identity, seed=config.seed, data_fingerprint=prepared.cohort.fingerprint(), package="ehr-prompt"
-    ) as store:
+    with _open(folder, identity, config.seed, prepared.cohort.fingerprint()) as store:
         plan = _plan(folder, config, prepared, {} if baselines is None else baselines)
         asked = plan.loc[plan["key"].notna()].drop_duplicates("key")
         todo = asked[asked["key"].isin(store.missing(asked["key"]))]
@@ -147,6 +147,25 @@ def make_backend(config: RunConfig, prepared: Prepared, **options: Any) -> Backe
     from auscult.ehr_prompt.backends.reference_range import ReferenceRangeBackend
 
     return ReferenceRangeBackend(prepared.cohort, prepared.renderer.panel, config.prompt.ranges)
+
+
+def _open(folder: Path, identity: dict[str, Any], seed: int | None, fingerprint: str) -> RunStore:
+    """Open the folder; one that another configuration has claimed without storing an answer is taken over."""
+
+    def start() -> RunStore:
+        return RunStore.open(folder, config=identity, seed=seed, data_fingerprint=fingerprint, package="ehr-prompt")
+
+    try:
+        return start()
+    except RunMismatchError:
+        if read_manifest(folder) is None:
+            raise
+        with RunStore.read(folder) as store:
+            if len(store):
+                raise
+        for name in ("plan.parquet", "plan.json", "baselines.parquet", MANIFEST):  # last what claims the others
+            (folder / name).unlink(missing_ok=True)
+        return start()
 
 
 def _plan(
