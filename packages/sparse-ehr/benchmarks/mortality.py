@@ -85,14 +85,8 @@ def report(store: RunStore) -> None:
         for o in sorted(outcomes, key=lambda o: (o.model, o.split, o.deletion, o.test_deletion))
     ]
     write_rows(ROWS / "sparse-ehr-mortality.csv", rows)
-    found = compare_outcomes([o for o in outcomes if o.deletion == o.test_deletion == 0])
-    splits = {model: sum(row["model"] == model for row in found.rows) for model in found.measures}
-    shown = [{"model": name, "against": "", "splits": splits[name], **flat(m)} for name, m in found.measures.items()]
-    for (one, other), measures in found.differences.items():
-        shared = {r["split"] for r in found.rows if r["model"] == one} & {
-            r["split"] for r in found.rows if r["model"] == other
-        }
-        shown.append({"model": one, "against": other, "splits": len(shared), **flat(measures)})
+    whole = [o for o in outcomes if o.deletion == o.test_deletion == 0]
+    shown = compared(whole) + [row | {"split": ABLATED} for row in compared([o for o in whole if o.split == ABLATED])]
     write_rows(ROWS / "sparse-ehr-comparison.csv", shown)
     swept = to_sweep(outcomes)
     points = [
@@ -111,6 +105,17 @@ def report(store: RunStore) -> None:
     write_rows(ROWS / "sparse-ehr-ablations.csv", ablated)
     for table in (shown, points, ablated):
         print_rows(table)
+
+
+def compared(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return a row a model, and one a pair of models, with means over the splits."""
+    found = compare_outcomes(outcomes)
+    splits = {model: {row["split"] for row in found.rows if row["model"] == model} for model in found.measures}
+    rows = [{"model": one, "against": "", "splits": len(splits[one]), **flat(m)} for one, m in found.measures.items()]
+    return rows + [
+        {"model": one, "against": other, "splits": len(splits[one] & splits[other]), **flat(measures)}
+        for (one, other), measures in found.differences.items()
+    ]
 
 
 def ablations(store: RunStore) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from pypots.imputation.brits.data import DatasetForBRITS
 from pypots.optim import Adam
 from torch.utils.data import DataLoader
 
-# Sizes, learning rate and weight decay of PyPOTS' own tests and tutorials; it has no defaults for sizes.
+# PyPOTS has no default sizes, and those of its tests are toys. These are of its README's example for SAITS, and of that
+# order for the others.
 SIZES = {
     "GRUD": {"rnn_hidden_size": 256},
     "BRITS": {"rnn_hidden_size": 256},
