@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -504,3 +506,16 @@ def test_refusals_as_a_program(tmp_path):
     (tmp_path / "rows.csv").write_bytes(GOOD.encode() + b"\xff,White,1,1,0.9,1\n")
     assert_one_sentence(run_command("m3fair", *ROLES["weights"], cwd=tmp_path), "not UTF-8")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv"]
+
+
+def test_a_refused_file_is_let_go_before_python_ends(tmp_path):
+    """Arrow's threads that still read it then would abort the process."""
+    (tmp_path / "rows.csv").write_text(GOOD + "Male,White,1,1,high,1\n")
+    script = (
+        "import atexit, sys; from auscult.m3fair import cli, reading; sys.argv = ['m3fair', *sys.argv[1:]]; "
+        "old = reading._wait_for_release; reading._wait_for_release = lambda file: (old(file), print('let go')); "
+        "atexit.register(print, 'end'); cli.main()"
+    )
+    command = [sys.executable, "-c", script, *ROLES["measure"]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split("\n")[-3:]) == (2, ["let go", "end", ""])

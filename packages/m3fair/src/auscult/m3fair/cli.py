@@ -1,5 +1,6 @@
 """The command ``m3fair``: weights and audits of files, and a demonstration on bundled data."""
 
+import sys
 import warnings as python_warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -299,7 +300,13 @@ def demo(
 
 def main() -> None:
     """Run the command."""
-    cli.run(app)
+    code: object = 0
+    try:
+        cli.run(app)
+    except SystemExit as ending:
+        code = ending.code
+    # Not from within: an exception keeps the files open that were being read, and their threads.
+    sys.exit(code)  # type: ignore[arg-type]
 
 
 def _headline(report: "DisparityReport") -> str:

@@ -300,10 +300,12 @@ def _read_csv(
                     strings_can_be_null=True,
                 ),
             )
-            for batch in reader:
-                yield {name: pa.chunked_array([batch.column(name)]) for name in columns}
-            del reader
-            _wait_for_release(source)
+            try:
+                for batch in reader:
+                    yield {name: pa.chunked_array([batch.column(name)]) for name in columns}
+            finally:
+                del reader
+                _wait_for_release(source)
         except UnicodeDecodeError:
             raise _not_utf8(path, opener) from None
         except pa.ArrowInvalid as error:
