@@ -445,6 +445,12 @@ def test_32_patients_can_be_learned_by_heart():
         ({"dropout": 1.0}, "dropout"),
         ({"state_dropout": -0.1}, "state_dropout"),
         ({"similarity": "l2"}, "confident, euclidean, cosine"),
+        ({"channel": 2.5}, "channel is 2.5: give a whole number"),
+        ({"hidden": True}, "hidden is True: give a whole number"),
+        ({"horizon": "x"}, "horizon is 'x': give a number"),
+        ({"horizon": np.inf}, "horizon is inf"),
+        ({"dropout": "abc"}, "dropout is 'abc': give a number"),
+        ({"hard_mask": "false"}, "hard_mask is 'false': give True or False"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(fields, words):

@@ -131,6 +131,13 @@ def test_one_epoch_moves_every_parameter_and_places_the_prototypes(made):
         np.testing.assert_allclose(centres[k], summary[nearest == k].mean(0), atol=1e-4)
 
 
+@pytest.mark.parametrize("rate", [1e5, 1e20])
+def test_a_training_that_diverges_says_so(made, rate):
+    preparer, data = prepare(made)
+    with pytest.raises(InputError, match=r"diverged at epoch \d with learning_rate 1.*: give a lower one"):
+        train(make_model(preparer), *data, TrainingConfig(max_epochs=9, learning_rate=rate, device="cpu"), seed=0)
+
+
 def test_batches_hold_everybody_once_and_differ_by_epoch():
     for processes in (1, 2):
         batches = list(training._batches(50, 16, 0, 0, processes))

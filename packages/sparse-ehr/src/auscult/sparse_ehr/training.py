@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from auscult.core.canonical import digest
@@ -24,6 +24,7 @@ from auscult.core.progress import progress
 from auscult.core.risk import auprc, auroc, log_loss
 from auscult.sparse_ehr.forward import forward, to_tensors
 from auscult.sparse_ehr.inputs import Inputs
+from auscult.sparse_ehr.nn.config import check_types
 from auscult.sparse_ehr.nn.prism import Prism
 
 _CLIP = 1.0
@@ -65,13 +66,12 @@ class TrainingConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("max_epochs", "patience", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, but must be positive")
-        if not self.weight_decay >= 0:
-            raise ConfigError(f"weight_decay is {self.weight_decay}: give 0 or more")
-        if self.prototype_init not in ("latent", "input"):
-            raise ConfigError(f"prototype_init is {self.prototype_init!r}: use 'latent' or 'input'")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but must be positive and finite")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(f"weight_decay is {self.weight_decay}: give 0 or more, and a finite number")
 
 
 def train(
@@ -105,7 +105,7 @@ def train(
     Raises
     ------
     InputError
-        Where the checkpoint belongs to another model, configuration or data.
+        Where the checkpoint belongs to another model, configuration or data, or training diverges.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
@@ -128,11 +128,13 @@ def train(
         while not run.is_over():
             torch.manual_seed(derive_seed(seed, "epoch", run.epoch))
             loss = _one_epoch(accelerator, parallel, run, device)
+            run.refuse_divergence(loss)
             for buffer in model.buffers():
                 _synchronize(accelerator, buffer)
             if run.epoch == 0:
-                _place_prototypes(model, inputs, config, seed, device)
+                _place_prototypes(run, device)
             logits = forward(model, held_out, device=device).logits
+            run.refuse_divergence(logits)
             run.note(loss, _of_first_process(accelerator, logits, device), held_out_label)
             if checkpoint is not None and accelerator.is_main_process:
                 run.save(checkpoint)
@@ -164,9 +166,16 @@ class _Run:
         """Return whether the last epoch is done, or patience is at its end."""
         return self.epoch >= self.config.max_epochs or self.epoch - 1 - self.best_epoch >= self.config.patience
 
+    def refuse_divergence(self, found: ArrayLike) -> None:
+        """Raise where a number is not finite that an epoch gave."""
+        if not np.isfinite(found).all():
+            rate = self.config.learning_rate
+            raise InputError(f"training diverged at epoch {self.epoch} with learning_rate {rate}: give a lower one")
+
     def note(self, loss: float, logits: NDArray[np.float32], label: NDArray[np.bool_]) -> None:
         """Note how an epoch went, and keep the weights if it was the best."""
-        risk = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        with np.errstate(over="ignore"):  # of a risk of 0
+            risk = 1 / (1 + np.exp(-logits.astype(np.float64)))
         measured = {"auprc": auprc(label, risk), "auroc": auroc(label, risk), "log_loss": log_loss(label, risk)}
         self.history.append({"epoch": self.epoch, "loss": loss, **measured})
         # Without a case there is no average precision.
@@ -250,16 +259,18 @@ def _share(epoch: float, epochs: int) -> float:
     return (epoch + 0.1) / (warm + 0.1) if epoch < warm else 0.5 * (1 + math.cos(math.pi * epoch / epochs))
 
 
-def _place_prototypes(model: Prism, inputs: Inputs, config: TrainingConfig, seed: int, device: str) -> None:
+def _place_prototypes(run: _Run, device: str) -> None:
     """Put the prototypes at the centres of the training patients (k-means++)."""
     from sklearn.cluster import KMeans
 
+    model, inputs = run.model, run.inputs
     found = forward(model, inputs, device=device)
-    latent = config.prototype_init == "latent"
+    run.refuse_divergence(found.summary)
+    latent = run.config.prototype_init == "latent"
     points = (found.summary if latent else np.column_stack([inputs.static, inputs.values[:, -1]])).astype(np.float64)
     count = model.config.n_prototypes
     distinct = len(np.unique(points, axis=0))
-    start = derive_seed(seed, "prototypes") % 2**32
+    start = derive_seed(run.seed, "prototypes") % 2**32
     means = KMeans(min(count, distinct), n_init=1, random_state=start).fit(points)
     member = means.labels_
     # Where there are fewer different patients than prototypes, some prototypes are equal.

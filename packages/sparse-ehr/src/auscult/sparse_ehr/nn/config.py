@@ -1,18 +1,37 @@
 """What a PRISM model is made of: sizes, repairs of the released code, options, ablations."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+import math
+import numbers
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self, get_args, get_origin
+
+import numpy as np
 
 from auscult.core.errors import ConfigError
 
-_CHOICES = {
-    "graph_normalization": ("row", "symmetric", "none"),
-    "prototype_update": ("ema", "fixed", "batch"),
-    "attention_apply": ("received", "paid"),
-    "confidence_pool": ("mean", "last"),
-    "confidence_from": ("attention", "missingness"),
-    "similarity": ("confident", "euclidean", "cosine"),
+_KINDS: dict[Any, tuple[Any, str]] = {
+    bool: ((bool, np.bool_), "True or False"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
 }
+
+
+def check_types(config: Any) -> None:
+    """Say which field of a dataclass is no truth value, number or known word where one has to be.
+
+    Raises
+    ------
+    ConfigError
+        With the field, its value and what to give.
+    """
+    for field in fields(config):
+        value, kind = getattr(config, field.name), field.type
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            raise ConfigError(f"{field.name} is {value!r}: use {', '.join(get_args(kind))}")
+        if kind in _KINDS:
+            accepted, words = _KINDS[kind]
+            if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+                raise ConfigError(f"{field.name} is {value!r}: give {words}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +106,7 @@ class PrismConfig:
     Raises
     ------
     ConfigError
-        For a size that is not positive or an unknown choice.
+        For a size that is not positive, an unknown choice or a value of another type.
     """
 
     widths: tuple[int, ...]
@@ -120,13 +139,11 @@ class PrismConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}: use {', '.join(choices)}")
+        check_types(self)
         sizes = {"channel": self.channel, "hidden": self.hidden, "n_prototypes": self.n_prototypes}
         for name, size in (*sizes.items(), ("horizon", self.horizon), *(("a width", width) for width in self.widths)):
-            if not size > 0:
-                raise ConfigError(f"{name} is {size}, but must be positive")
+            if not 0 < size < math.inf:
+                raise ConfigError(f"{name} is {size}, but must be positive and finite")
         if not self.widths or self.n_static < 0:
             raise ConfigError(
                 f"{len(self.widths)} widths and n_static={self.n_static}: give at least one width, no negative n_static"
