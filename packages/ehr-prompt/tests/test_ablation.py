@@ -140,6 +140,7 @@ def test_days_of_other_steps_are_not_paired(few, tmp_path):
         ({"grid": {"units": [True, True]}}, "each value once"),
         ({"grid": {"layout": ["strin"]}}, "layout"),
         ({"base": {"dta": "tjh"}, "grid": {"units": [True]}}, "data"),
+        ({"base": {"prompt": [1]}, "grid": {"units": [True]}}, "base.prompt"),
         ({"bse": {}, "grid": {"units": [True]}}, "base"),
     ],
 )

@@ -108,6 +108,8 @@ def test_a_score_says_how_many_have_a_label(command, own, tmp_path):
         (["--model", "m"], ["no model"]),
         (["--data", "tjhh"], ["tjh"]),
         (["--data-option", "sheet"], ["NAME=VALUE"]),
+        (["--data-option", "sheet=["], ["--data-option", "no YAML"]),
+        (["--request-field", "top_p={a: b: c}"], ["--request-field", "no YAML"]),
         (["--data-option", "shet=110"], ["shet", "sheet"]),
         (["--panel", "nope"], ["nope", "tjh"]),
         (["--horizon", "1month"], ["mortality_1month"]),

@@ -288,6 +288,25 @@ def test_lists_multitask_reasoning_and_json(small, make):
     assert "I do not know" not in small(abstain=False).prompt(case).user
 
 
+@pytest.mark.parametrize("abstain", [True, False])
+@pytest.mark.parametrize("reasoning", [True, False])
+def test_json_is_asked_for_in_one_way_only(small, abstain, reasoning):
+    """Words, schema and examples agree on the keys, and on whether and how the model may abstain."""
+    import json
+
+    from auscult.ehr_prompt.tasks import answer_schema
+
+    renderer = small(reply="json", reasoning=reasoning, abstain=abstain, shots=1)
+    show_examples(renderer)
+    user = renderer.prompt(renderer.cases([0])[0]).user
+    assert ("null" in user) is abstain
+    assert "I do not know" not in user
+    schema = answer_schema(1, reasoning=reasoning, abstain=abstain)
+    assert ("null" in json.dumps(schema)) is abstain
+    [example] = re.findall(r"RESPONSE:\n(.+)", user)
+    assert list(json.loads(example)) == schema["required"] == (["reasoning"] if reasoning else []) + ["answer"]
+
+
 @pytest.mark.parametrize(("task", "horizon", "label"), [
     ("outcome", "1month", "mortality_1month"), ("outcome", "6months", "mortality_6months"),
     ("readmission", "discharge", "readmission"), ("multitask", "discharge", "readmission"),

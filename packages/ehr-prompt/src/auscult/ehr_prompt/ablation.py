@@ -77,13 +77,16 @@ def read_grid(source: Path | Mapping[str, Any]) -> list[Condition]:
             raise InputError(f"the grid gives {name!r} the values {values}: give each value once, one at least")
     if not grid.grid:
         raise InputError("the grid varies nothing: give a setting and its values under 'grid'")
+    shared = grid.base.get("prompt") or {}
+    if not isinstance(shared, Mapping):
+        raise InputError(f"'base.prompt' of the grid is {shared!r}: give settings, such as {{window: first}}")
     conditions = []
     for chosen in itertools.product(*grid.grid.values()):
         settings = dict(zip(grid.grid, chosen, strict=True))
         # "seed" belongs to both; a run's is the one that providers see.
         run = {name: value for name, value in settings.items() if name in of_run}
         prompt = {name: value for name, value in settings.items() if name not in of_run}
-        whole = {**grid.base, **run, "prompt": {**grid.base.get("prompt", {}), **prompt}}
+        whole = {**grid.base, **run, "prompt": {**shared, **prompt}}
         name = ", ".join(f"{key}={_word(value)}" for key, value in settings.items())
         conditions.append(Condition(name, settings, load_config(RunConfig, whole)))
     return conditions

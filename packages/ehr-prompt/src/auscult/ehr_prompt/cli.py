@@ -7,6 +7,7 @@ import typer
 import yaml
 
 from auscult.core import cli
+from auscult.core.canonical import plain
 from auscult.core.errors import InputError
 from auscult.ehr_prompt._version import __version__
 
@@ -283,7 +284,13 @@ def _pairs(option: str, texts: list[str] | None) -> dict[str, Any]:
     wrong = [name + value for name, sign, value in pairs if not (name and sign)]
     if wrong:
         raise InputError(f"{option} is {wrong[0]!r}: write NAME=VALUE")
-    return {name: yaml.safe_load(value) for name, _, value in pairs}
+    found: dict[str, Any] = {}
+    for name, _, value in pairs:
+        try:
+            found[name] = plain(yaml.safe_load(value))
+        except (yaml.YAMLError, ValueError):
+            raise InputError(f"{option} {name}={value} is no YAML: put its value in quotes") from None
+    return found
 
 
 def _short(value: Any) -> str:

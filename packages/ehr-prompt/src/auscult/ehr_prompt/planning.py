@@ -154,11 +154,13 @@ def ask(
 
 
 def _request(config: RunConfig, prompt: Prompt, sample: int) -> ChatRequest:
-    reply = config.prompt.reply
+    prompted = config.prompt
+    reply = prompted.reply
+    schema = answer_schema(prompt.numbers, reasoning=prompted.reasoning, abstain=prompted.abstain)
     return ChatRequest(
         messages=prompt.messages, max_tokens=config.max_tokens, temperature=config.temperature,
         seed=None if config.seed is None else config.seed + sample,
-        schema=answer_schema(prompt.numbers, reasoning=config.prompt.reasoning) if reply == "json" else None,
+        schema=schema if reply == "json" else None,
         top_logprobs=TOP_LOGPROBS if reply in ("yes_no", "digit") else 0, extra=config.request,
     )  # fmt: skip
 

@@ -174,7 +174,10 @@ class Renderer:
         )
 
     def _answer_form(self, numbers: int | None) -> str:
-        return describe_answer(self.task, numbers, reasoning=self.config.reasoning, reply=self.config.reply)
+        config = self.config
+        return describe_answer(
+            self.task, numbers, reasoning=config.reasoning, reply=config.reply, abstain=config.abstain
+        )
 
     def _head(self, numbers: int, examples: tuple[Example, ...], without: frozenset[int]) -> str:
         """Return what precedes the patient: the same text for all, so that a server can keep it."""
@@ -186,7 +189,8 @@ class Renderer:
             head = render(
                 "head", visit=self.panel.visit, layout=config.layout, missing=config.missing,
                 question=self.task.question, answer_form=self._answer_form(asked), reasoning=config.reasoning,
-                abstain=config.abstain, context=list(self._context(without)), examples=examples,
+                abstain=config.abstain and config.reply != "json", context=list(self._context(without)),
+                examples=examples,
             )  # fmt: skip
             if without or config.examples == "nearest":
                 return head

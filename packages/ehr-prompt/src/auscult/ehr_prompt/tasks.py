@@ -101,8 +101,11 @@ def read_labels(cohort: Cohort, task: Task) -> list[NDArray[Any]]:
     return found
 
 
-def describe_answer(task: Task, numbers: int | None, *, reasoning: bool, reply: ReplyForm) -> str:
-    """Return the sentence that says how to answer; ``numbers`` None stands for one number a visit."""
+def describe_answer(task: Task, numbers: int | None, *, reasoning: bool, reply: ReplyForm, abstain: bool) -> str:
+    """Return the sentence that says how to answer; ``numbers`` None stands for one number a visit.
+
+    In JSON it says how to abstain, too; elsewhere the prompt has a sentence for that.
+    """
     if reply == "yes_no":
         return 'Reply with one word, "Yes" if you expect this to happen and "No" if you do not, and nothing else.'
     if reply == "digit":
@@ -114,7 +117,8 @@ def describe_answer(task: Task, numbers: int | None, *, reasoning: bool, reply: 
     if reply == "json":
         shape = "a list of numbers" if several else "a number"
         keys = '"reasoning" (text) and "answer"' if reasoning else 'the key "answer"'
-        return f"Reply with one JSON object with {keys} ({shape}: {what}; null if you do not know)."
+        unknown = "; null if the data do not allow a reasonable conclusion" if abstain else ""
+        return f"Reply with one JSON object with {keys} ({shape}: {what}{unknown}), and nothing else."
     separated = ", separated by commas" if several else ""
     if reasoning:
         return f'End with a last line that starts with "{FINAL}" and holds {what}{separated}, and nothing else.'
@@ -129,16 +133,17 @@ def write_answer(values: Sequence[float], *, reasoning: bool, reply: ReplyForm) 
         return str(round(9 * values[0]))
     text = ", ".join(format_number(value) for value in values)
     if reply == "json":
-        return f'{{"answer": {text if len(values) == 1 else f"[{text}]"}}}'
+        steps = '"reasoning": "...", ' if reasoning else ""
+        return f'{{{steps}"answer": {text if len(values) == 1 else f"[{text}]"}}}'
     return f"{FINAL} {text}" if reasoning else text
 
 
-def answer_schema(numbers: int, *, reasoning: bool) -> dict[str, Any]:
+def answer_schema(numbers: int, *, reasoning: bool, abstain: bool) -> dict[str, Any]:
     """Return the JSON schema of an answer; bounds are left to our own check, as servers get them wrong."""
     number: dict[str, Any] = {"type": "number"}
     answer = number if numbers == 1 else {"type": "array", "items": number, "minItems": numbers, "maxItems": numbers}
     properties: dict[str, Any] = {"reasoning": {"type": "string"}} if reasoning else {}
-    properties["answer"] = {"anyOf": [answer, {"type": "null"}]}
+    properties["answer"] = {"anyOf": [answer, {"type": "null"}]} if abstain else answer
     return {
         "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False,
     }  # fmt: skip
