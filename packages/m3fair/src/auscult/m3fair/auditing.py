@@ -169,10 +169,11 @@ class AuditRows:
 
     def take(self, rows: npt.NDArray[np.bool_]) -> "AuditRows":
         """Return some of the rows (a mask)."""
+        score, weight, cluster = (
+            None if part is None else part[rows] for part in (self.score, self.weight, self.cluster)
+        )
         coded = replace(self.coded, codes=tuple(codes[rows] for codes in self.coded.codes))
-        parts = {"score": self.score, "weight": self.weight, "cluster": self.cluster}
-        taken = {name: None if part is None else part[rows] for name, part in parts.items()}
-        return replace(self, coded=coded, **taken)
+        return replace(self, coded=coded, score=score, weight=weight, cluster=cluster)
 
     def count(self) -> CountTable:
         """Return the table of the rows."""

@@ -300,13 +300,12 @@ def demo(
 
 def main() -> None:
     """Run the command."""
-    code: object = 0
     try:
         cli.run(app)
     except SystemExit as ending:
         code = ending.code
     # Not from within: an exception keeps the files open that were being read, and their threads.
-    sys.exit(code)  # type: ignore[arg-type]
+    sys.exit(code)
 
 
 def _headline(report: "DisparityReport") -> str:

@@ -117,7 +117,7 @@ class Fitted:
         names = [a.name for a in self.attributes]
         if self.scheme is None:
             conditions = [[equals(*pair) for pair in zip(names, values, strict=True)] for values in self.combinations]
-            rows = range(len(conditions))
+            rows = list(range(len(conditions)))
         else:
             total, rows, conditions = self.scheme.expression(equals), list(self._row_of_score.values()), []
             for known, missing in self._row_of_score:

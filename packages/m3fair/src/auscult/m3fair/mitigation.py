@@ -153,9 +153,9 @@ def mitigate_files(
                 f"{str(paths[0])!r} has no column {absent[0]!r}; it has {', '.join(map(repr, frame.columns))}"
             )
         # What is text in one file and a number in the other is one value.
-        for name, values in zip(counted.columns[:-1], counted.values[:-1], strict=True):
+        for name, groups in zip(counted.columns[:-1], counted.values[:-1], strict=True):
             if name in text:
-                same = align_values(map(clean_value, frame[name].dropna().unique()), values)
+                same = align_values(map(clean_value, frame[name].dropna().unique()), groups)
                 if any(one != value for value, one in same.items()):
                     frame[name] = frame[name].map(same)
         known = {value: clean_value(value) for value in frame[label].unique()}
