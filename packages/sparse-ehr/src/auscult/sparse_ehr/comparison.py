@@ -203,12 +203,14 @@ def write_report(result: Comparison, path: str | Path, *, task: str) -> str:
         "The expected calibration error (ECE) of few patients is above 0 for a perfect model too, and resampling adds "
         "to it, so its intervals lie high. Only the stack's risks are calibrated on stays that were held out.",
     )
-    table = [
-        {"model": name, "splits": sum(row["model"] == name for row in result.rows)}
-        | {_shown(measure): found[measure] for measure in MEASURES}
-        for name, found in sorted(result.measures.items(), key=lambda item: -item[1]["auprc"].value)
-    ]
-    report.table(table, caption="Mean over the splits with 95 % intervals of resampled subjects")
+    by_auprc = sorted(result.measures.items(), key=lambda item: -item[1]["auprc"].value)
+    for measures in (MEASURES[:3], MEASURES[3:]):
+        table = [
+            {"model": name, "splits": sum(row["model"] == name for row in result.rows)}
+            | {_shown(measure): found[measure] for measure in measures}
+            for name, found in by_auprc
+        ]
+        report.table(table, caption="Mean over the splits with 95 % intervals of resampled subjects")
     for measure in ("auprc", "auroc"):
         axes = plot_comparison(result, measure)
         report.figure(axes, caption=_shown(measure), alt=f"{_shown(measure)} of every model with its interval")

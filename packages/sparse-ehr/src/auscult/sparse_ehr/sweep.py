@@ -60,6 +60,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
 """Name -> options of the estimator that differ: PRISM without a part, and as released with a single repair."""
 
 _MEASURES = ("auroc", "auprc")
+_MARKERS = "os^D"
 
 
 class Point(NamedTuple):
@@ -251,17 +252,18 @@ def plot_sweep(result: Sweep, where: str = BOTH, *, ax: "Axes | None" = None) ->
     from auscult.core.report import PALETTE
 
     if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+        _, ax = plt.subplots(figsize=(7.6, 3.6), layout="constrained")
     for i, model in enumerate(dict.fromkeys(p.model for p in result.points)):
         points = sorted((p for p in result.points if p.model == model and p.where == where), key=lambda p: p.share)
         shares = [100 * p.share + 0.6 * i for p in points]
         ends = np.array([[p.auprc.value - p.auprc.low, p.auprc.high - p.auprc.value] for p in points]).T
         if points:
             values = [p.auprc.value for p in points]
-            ax.errorbar(shares, values, ends, color=PALETTE[i % len(PALETTE)], marker="o", capsize=2, label=model)
+            colour, marker = PALETTE[i % len(PALETTE)], _MARKERS[i // len(PALETTE) % len(_MARKERS)]
+            ax.errorbar(shares, values, ends, color=colour, marker=marker, capsize=2, label=model)
     ax.set_xlabel(f"observed values deleted in {where} (%)")
     ax.set_ylabel("AUPRC")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 
