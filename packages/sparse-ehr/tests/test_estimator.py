@@ -129,27 +129,23 @@ def test_two_calls_and_a_pickle_agree_to_the_last_bit(fitted, data):
     assert pickle.loads(pickle.dumps(fitted)).predict_proba(X, static=static).tobytes() == expected
 
 
-def test_test_stays_change_nothing_that_is_fitted(data):
-    """14."""
+def test_stays_that_are_held_out_change_nothing_but_when_training_ends(data):
+    """14: after one epoch prototypes, fill values, scales and rates are those of the training stays alone."""
     X, static, y = data
     changed = X.copy()
     changed[40:] = 1e3
     models = [
-        PrismClassifier(**SMALL).fit(array[:40], y[:40], static=static[:40], validation=(X[:20], y[:20], static[:20]))
+        PrismClassifier(**{**SMALL, "max_epochs": 1}).fit(
+            X[:40], y[:40], static=static[:40], validation=(array[40:], y[40:], static[40:])
+        )
         for array in (X, changed)
     ]
     one, two = (model.prototypes_ for model in models)
     np.testing.assert_array_equal(one.centres, two.centres)
+    np.testing.assert_array_equal(one.confidence, two.confidence)
     assert models[0].members_[0].preparer.to_dict() == models[1].members_[0].preparer.to_dict()
-
-
-def test_a_held_out_part_changes_no_statistics(data):
-    X, static, y = data
-    held = X[40:] * 1e3
-    model = PrismClassifier(**SMALL).fit(X[:40], y[:40], static=static[:40], validation=(held, y[40:], static[40:]))
-    other = PrismClassifier(**SMALL).fit(X[:40], y[:40], static=static[:40], validation=(X[40:], y[40:], static[40:]))
-    assert model.members_[0].preparer.to_dict() == other.members_[0].preparer.to_dict()
-    assert len(model.validation_["label"]) == 20
+    assert not np.array_equal(*(model.validation_["probability"] for model in models))
+    assert len(models[0].validation_["label"]) == 20
 
 
 def test_persons_are_on_one_side_only(made):
@@ -195,6 +191,17 @@ def test_the_network_may_see_fewer_steps_than_the_trees(data):
     one, two = (model.log_odds(array, static=static) for array in (X, hidden))
     np.testing.assert_array_equal(one[0], two[0])
     assert not np.array_equal(one[1], two[1])
+
+
+def test_every_step_of_an_array_is_seen_and_every_fourth_hour_of_a_cohort(data):
+    X, static, y = data
+    options = {**SMALL, "max_epochs": 1, "step_hours": None, "window_hours": 6, "summary_stack": False}
+    models = [
+        PrismClassifier(**options).fit(X, y, static=static),
+        PrismClassifier(**options).fit(to_grid(X, static), y),
+        PrismClassifier(**{**options, "step_hours": 4}).fit(X, y, static=static),
+    ]
+    assert [model.members_[0].preparer.every for model in models] == [1, 4, 4]
 
 
 def test_without_the_stack_there_are_no_trees(data):
@@ -281,8 +288,9 @@ def test_similar_patients_against_the_formula(fitted, data):
         np.testing.assert_allclose(found.similarity[i], expected[best], rtol=1e-4)
         np.testing.assert_allclose(expected[found.index[i]], expected[best], rtol=1e-4)
         np.testing.assert_array_equal(found.label[i], y[found.index[i]])
-    with pytest.raises(InputError, match="k is 61"):
-        fitted.similar_patients(X, 61, static=static)
+    for k in (61, 2.5):
+        with pytest.raises(InputError, match=f"k is {k}: give a whole number from 1 to 60"):
+            fitted.similar_patients(X, k, static=static)
 
 
 @pytest.mark.parametrize("kind", ["euclidean", "cosine"])
@@ -328,10 +336,12 @@ def test_a_cohort_s_columns_may_come_in_another_order(cohort):
 def test_the_released_variant_has_the_released_formulas(data):
     X, static, y = data
     options = {"max_epochs": 1, "device": "cpu", "summary_stack": False, "n_members": 1}
-    model = PrismClassifier(**options, variant="released", prototype_init="input").fit(X, y, static=static)
+    model = PrismClassifier(**options, variant="released").fit(X, y, static=static)
     config = model.members_[0].network.config
     assert (config.channel, config.hidden, config.dropout, config.prototype_update) == (8, 32, 0.0, "batch")
     assert config.widths == (1, 1, 1)
+    assert model.member_config().training.prototype_init == "input"
+    assert PrismClassifier().member_config().training.prototype_init == "latent"
     repaired = PrismClassifier(**options, variant="released", switches={"rescale_attention": True}).fit(
         X, y, static=static
     )
@@ -390,12 +400,16 @@ def test_a_stay_of_length_zero(cohort):
         ({"groups": np.arange(50)}, "groups of shape"),
         ({"groups": np.zeros(60)}, "too few"),
         ({"X": np.full((60, 6, 3), np.inf)}, "infinite"),
+        ({"X": np.full((60, 6, 3), np.nan)}, "no stay has a value: X is NaN"),
         ({"X": np.zeros((60, 3))}, "2 dimensions"),
         ({"static": np.zeros((59, 2))}, "59 rows"),
         ({"validation": (np.zeros((9, 6, 3)), np.full(9, 2), np.zeros((9, 2)))}, "none of the classes"),
         ({"validation": (np.zeros((9, 6, 3)), np.full(9, np.nan), np.zeros((9, 2)))}, "missing"),
         ({"validation": (np.zeros((9, 6, 2)), np.zeros(9), np.zeros((9, 2)))}, "columns x0, x1, x2"),
         ({"validation": (np.zeros((9, 6, 3)), np.zeros(9), np.zeros((9, 2)))}, "both classes"),
+        ({"validation": (np.zeros((9, 6, 3)),)}, "validation has 1 parts"),
+        ({"validation": (np.zeros((9, 6, 3)), np.zeros(9), np.zeros((9, 2))), "groups": range(60)}, "one part alone"),
+        ({"validation": (np.zeros((9, 6, 3)), np.zeros(9), np.zeros((9, 2)), np.arange(9))}, "one part alone"),
         ({"y": np.arange(60) == 5}, "too few"),
     ],
 )
@@ -423,6 +437,9 @@ def test_input_that_makes_no_sense_is_refused(data, changes, words):
         ({"max_epochs": 0}, ConfigError, "max_epochs"),
         ({"weight_decay": -1}, ConfigError, "weight_decay"),
         ({"prototype_init": "random"}, ConfigError, "random"),
+        ({"random_state": np.random.RandomState(0)}, InputError, "random_state is RandomState.*a whole number"),
+        ({"random_state": None}, InputError, "random_state is None"),
+        ({"switches": ["hard_mask"]}, InputError, "switches is .*a mapping"),
         ({"device": "tpu"}, InputError, "tpu"),
         ({"step_hours": 1.5}, InputError, "multiple of bin_hours"),
         ({"bin_hours": 0}, InputError, "bin_hours is 0"),
@@ -441,6 +458,23 @@ def test_a_person_on_both_sides_is_refused(cohort):
         PrismClassifier(**SMALL).fit(
             cohort.select(slice(0, 40)), y[:40], validation=(cohort.select(slice(30, 60)), y[30:])
         )
+
+
+def test_a_person_of_a_group_on_both_sides_is_refused(data):
+    X, static, y = data
+    persons = np.arange(60) // 2
+    held = X[40:], y[40:], static[40:]
+    given = X[:40], y[:40]
+    model = PrismClassifier(**{**SMALL, "max_epochs": 1}, summary_stack=False)
+    model.fit(*given, static=static[:40], groups=persons[:40], validation=(*held, persons[40:]))
+    with pytest.raises(InputError, match="subject 4 is in the training and in the validation part"):
+        model.fit(*given, static=static[:40], groups=persons[:40], validation=(*held, persons[40:] - 16))
+
+
+def test_stays_with_nothing_in_their_window_are_refused(cohort):
+    late = dataclasses.replace(cohort, time=cohort.time + 100)
+    with pytest.raises(InputError, match="no stay has a value from hour 0 to 48: check times"):
+        PrismClassifier(**SMALL).fit(late, late.labels["mortality"])
 
 
 def test_arrays_of_other_widths_are_refused(fitted):

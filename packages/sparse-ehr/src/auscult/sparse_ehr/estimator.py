@@ -57,13 +57,16 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         by default only in the corrected variant.
     channel, hidden, n_prototypes, dropout
         Sizes of the network; by default the variant's.
-    max_epochs, patience, batch_size, learning_rate, weight_decay, prototype_init
+    max_epochs, patience, batch_size, learning_rate, weight_decay
         As in :class:`~auscult.sparse_ehr.training.TrainingConfig`.
+    prototype_init
+        As there; by default ``"latent"``, and ``"input"`` in the released variant.
     bin_hours, window_hours
         As in :func:`~auscult.sparse_ehr.inputs.to_grid`.
     step_hours
         Width of a step of the network, in whole bins: it sees what is known at the end of each, and exact times since
-        the last measurement; the trees see every bin. By default 4 hours, in the released variant one bin.
+        the last measurement; the trees see every bin. By default 4 hours of a cohort, and one bin in the released
+        variant; an array's steps, each ``bin_hours`` wide, are all seen unless a width is given.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     random_state
@@ -111,7 +114,7 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         batch_size: int = TrainingConfig.batch_size,
         learning_rate: float = TrainingConfig.learning_rate,
         weight_decay: float = TrainingConfig.weight_decay,
-        prototype_init: Literal["latent", "input"] = "latent",
+        prototype_init: Literal["latent", "input"] | None = None,
         bin_hours: float = 1.0,
         window_hours: float = 48.0,
         step_hours: float | None = None,
@@ -165,7 +168,8 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             [N] the person of each stay, so that nobody is both learnt from and held out; a cohort's subjects by
             default, else every stay is a person.
         validation
-            X, y and, beside an array, static of stays to hold out, in place of a part of ``X``.
+            X, y, static and groups of stays to hold out in place of a part of ``X``; static and groups may be left
+            out, or be None, where ``X`` has none.
 
         Raises
         ------
@@ -174,7 +178,12 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             or a parameter that makes no sense.
         """
         config = self.member_config()
+        if self.step_hours is None and not isinstance(X, Cohort):
+            config = dataclasses.replace(config, every=1)
         grid = self._grid(X, static)
+        if not grid.observed.any():
+            of_cohort = f" from hour 0 to {self.window_hours:g}: check times, or window_hours"
+            raise InputError(f"no stay has a value{of_cohort if isinstance(X, Cohort) else ': X is NaN throughout'}")
         self.classes_, label = check_labels(y, len(grid))
         persons = _persons(X, groups, len(grid))
         held_out: list[tuple[Cohort, NDArray[np.bool_]]]
@@ -183,10 +192,17 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             learnt = [(grid.select(rows), label[rows]) for rows, _ in folds]
             held_out = [(grid.select(held), label[held]) for _, held in folds]
         else:
-            held_grid = self._grid(validation[0], validation[2] if len(validation) > 2 else None)
-            _refuse_other_stays(X, validation[0], grid, held_grid)
+            if not 2 <= len(validation) <= 4:
+                raise InputError(f"validation has {len(validation)} parts: give X, y, static and groups, or X and y")
+            held_X, held_y, held_static, held_groups = (*validation, None, None)[:4]
+            held_grid = self._grid(held_X, held_static)
+            _refuse_other_columns(grid, held_grid)
+            if (groups is None) != (held_groups is None):
+                raise InputError("groups are given of one part alone: give them beside X and as validation's fourth")
+            if groups is not None or (isinstance(X, Cohort) and isinstance(held_X, Cohort)):
+                _refuse_shared_persons(persons, _persons(held_X, held_groups, len(held_grid)))
             learnt = [(grid, label)] * self.n_members
-            held_out = [(held_grid, codes_of(validation[1], self.classes_, len(held_grid)))] * self.n_members
+            held_out = [(held_grid, codes_of(held_y, self.classes_, len(held_grid)))] * self.n_members
         self.members_: list[Member] = []
         for number, (part, held) in enumerate(zip(learnt, held_out, strict=True)):
             member = fit_member(
@@ -322,6 +338,10 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         members: Any = self.n_members
         if not isinstance(members, (int, np.integer)) or members < 1:
             raise InputError(f"n_members is {members!r}: give a whole number from 1")
+        if not isinstance(self.random_state, (int, np.integer)):
+            raise InputError(f"random_state is {self.random_state!r}: give a whole number, the seed of everything")
+        if not isinstance(self.switches, (Mapping, type(None))):
+            raise InputError(f"switches is {self.switches!r}: give a mapping of fields of PrismConfig to values")
         if self.calibration not in ("temperature", "isotonic", None):
             raise InputError(f"calibration is {self.calibration!r}: use 'temperature', 'isotonic' or None")
         for name in ("bin_hours", "window_hours"):
@@ -329,9 +349,10 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
                 raise InputError(f"{name} is {getattr(self, name)}: give a number of hours above 0")
         sizes = {name: getattr(self, name) for name in ("channel", "hidden", "n_prototypes", "dropout")}
         switches = {name: value for name, value in sizes.items() if value is not None}
+        by_variant: Any = "input" if self.variant == "released" else "latent"
         training = TrainingConfig(
             self.max_epochs, self.patience, self.batch_size, self.learning_rate, self.weight_decay,
-            self.prototype_init, self.device,
+            by_variant if self.prototype_init is None else self.prototype_init, self.device,
         )  # fmt: skip
         return MemberConfig(
             self.variant,
@@ -419,12 +440,15 @@ def _persons(X: Any, groups: ArrayLike | None, count: int) -> NDArray[Any]:
     return persons
 
 
-def _refuse_other_stays(X: Any, held_out: Any, grid: Cohort, held_grid: Cohort) -> None:
-    """Say so where the validation part shares a person with the training part, or has other columns or steps."""
-    if isinstance(X, Cohort) and isinstance(held_out, Cohort):
-        both = np.intersect1d(X.subject_id, held_out.subject_id)
-        if len(both):
-            raise InputError(f"subject {both[0]} is in the training and in the validation part: keep it in one")
+def _refuse_shared_persons(persons: NDArray[Any], held_out: NDArray[Any]) -> None:
+    """Say so where somebody is both learnt from and held out."""
+    both = np.intersect1d(persons, held_out)
+    if len(both):
+        raise InputError(f"subject {both[0]} is in the training and in the validation part: keep it in one")
+
+
+def _refuse_other_columns(grid: Cohort, held_grid: Cohort) -> None:
+    """Say so where the validation part has other columns or steps than the training part."""
     one, other = ((c.features, c.static_features, c.time.shape[1]) for c in (grid, held_grid))
     if one != other:
         names = [f.name for f in (*grid.features, *grid.static_features)]
