@@ -199,7 +199,7 @@ def test_losses_are_paired(tmp_path):
     axes = sweep.plot_sweep(found, TEST_ONLY)
     assert len(axes.get_lines()) >= 2
     sweep.write_report(found, tmp_path / "sweep.html", task="mortality")
-    assert (tmp_path / "sweep.html").read_text("utf-8").count("lost more") == 2
+    assert (tmp_path / "sweep.html").read_text("utf-8").count("on the same resampled subjects") == 2
 
 
 def test_a_sweep_deletes_in_both_ways_and_uses_what_a_comparison_stored(cohort, tmp_path):
