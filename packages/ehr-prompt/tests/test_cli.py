@@ -76,6 +76,49 @@ def test_a_table_of_one_s_own_is_rendered_run_and_scored(command, own, tmp_path)
     assert set(scored) >= {"n", "coverage", "status", "policies", "baselines", "tokens", "cost"}
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("baselines.parquet", ["baselines.parquet", "missing", "start the run again"]),
+        ("plan.parquet", ["plan.parquet", "missing", "start the run again"]),
+        ("plan.json", ["plan.json", "missing", "start the run again"]),
+        ("records.sqlite", ["lost its answers"]),
+    ],
+)
+def test_a_damaged_folder_is_said_and_mended_where_it_can_be(command, own, tmp_path, name, words):
+    folder = tmp_path / "run"
+    assert command("run", "--out", folder, *own).returncode == 0
+    before = command("score", folder, "--json").stdout
+    (folder / name).unlink()
+    for one in (("score", folder), ("report", folder, "--out", tmp_path / "page.html")):
+        assert_one_sentence(command(*one), *words)
+    if name != "records.sqlite":
+        (folder / name).write_text("no such file")
+        assert_one_sentence(command("score", folder), name, "damaged")
+    assert command("run", "--out", folder, *own).returncode == 0
+    assert command("score", folder, "--json").stdout == before
+    assert_one_sentence(command("score", folder / "plan.json"), "no folder")
+
+
+def test_a_score_is_readable_without_json(command, own, tmp_path):
+    assert command("run", "--out", tmp_path / "run", *own).returncode == 0
+    said = command("score", tmp_path / "run").stdout
+    assert said.startswith("24 questions, 24 with a label, coverage 100.0%: ok 24\n")
+    assert "\nrandom forest, full: auroc " in said
+    assert "{" not in said
+    assert command("report", tmp_path / "run", "--out", tmp_path / "page.html").returncode == 0
+    assert "bundled cohort" not in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_a_dry_run_counts_what_is_still_to_be_asked(command, few, tmp_path):
+    parts = ("--split", few["split"], "--panel", few["panel"], "--attempts", "1", "--json")
+    with ScriptedServer(lambda body, number: "0.5" if number < 2 else Fail(400)) as server:
+        done = json.loads(command(*asked(server, tmp_path, *parts, "--concurrency", "1")).stdout)
+        dry = json.loads(command(*asked(server, tmp_path, *parts, "--dry-run")).stdout)
+    assert (done["stored"], done["failed"]) == (2, 4)
+    assert (dry["prompts"], dry["reused"], dry["reply_tokens_at_most"]) == (4, 2, 4 * 64)
+
+
 def test_a_page_names_every_run_it_was_given(command, own, tmp_path, monkeypatch):
     for name in ("a", "b"):
         assert command("run", "--out", tmp_path / name / "run", *own).returncode == 0

@@ -15,7 +15,14 @@ def test_the_page_stands_alone_and_says_that_no_model_was_asked(demo):
     page = Path(demo["report"]).read_text("utf-8")
     assert_self_contained(page)
     assert "No language model was asked" in page
-    for words in ("first visit", "last visit", "random forest, 10-shot", "Lactate dehydrogenase", "abstained"):
+    for words in (
+        "bundled cohort",
+        "first visit",
+        "last visit",
+        "random forest, 10-shot",
+        "Lactate dehydrogenase",
+        "abstained",
+    ):
         assert words in page
 
 

@@ -54,7 +54,7 @@ Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that one atte
 Attempts = Annotated[int, typer.Option("--attempts", help="How often a request is sent at most.")]
 Device = Annotated[str, typer.Option("--device", help="Of a local model: auto, cpu, cuda, ...")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Questions that a local model answers at a time.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Count prompts, tokens and price; ask nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count what is still to be asked, and its price; ask nothing.")]
 MaxCost = Annotated[float | None, typer.Option("--max-cost", help="Stop before this many USD are passed.")]
 Prices = Annotated[Path | None, typer.Option("--prices", help="A YAML table of prices beside the bundled one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
@@ -220,8 +220,16 @@ def score(
     if as_json:
         cli.print_json(result)
     else:
-        auroc = result["policies"]["exclude"].get("auroc") or result["policies"]["exclude"].get("mae")
-        typer.echo(f"{result['n']} questions, coverage {result['coverage']:.1%}, {result['status']}, {auroc}")
+        statuses = ", ".join(f"{status} {count}" for status, count in result["status"].items())
+        counts = f"{result['n']} questions, {result['labelled']} with a label"
+        typer.echo(f"{counts}, coverage {result['coverage']:.1%}: {statuses}")
+        for part in [result, result["second"]] if "second" in result else [result]:
+            for name, metrics in ({"answers": part["policies"]["exclude"]} | part["baselines"]).items():
+                typer.echo(f"{name}: {', '.join(f'{metric} {_short(value)}' for metric, value in metrics.items())}")
+        tokens, cost = result["tokens"], result["cost"]
+        estimated = f" ({tokens['estimated']} answers estimated)" if tokens["estimated"] else ""
+        price = "" if cost is None else f", {cost:.4f} USD"
+        typer.echo(f"tokens: {tokens['prompt']} of prompts, {tokens['completion']} of replies{estimated}{price}")
     if not result["coverage"]:
         typer.echo(NOTHING_USABLE, err=True)
         raise typer.Exit(1)

@@ -10,14 +10,14 @@ from auscult.core.config import load_config
 from auscult.core.data.cohort import Cohort
 from auscult.core.errors import InputError
 from auscult.core.files import replace_atomically
-from auscult.core.runs import RunStore
+from auscult.core.run_files import MANIFEST
 from auscult.ehr_prompt.ablation import cohorts_of, read_grid, write_conditions
 from auscult.ehr_prompt.config import RunConfig
 from auscult.ehr_prompt.costs import find_price
 from auscult.ehr_prompt.planning import ask, plan_questions, prepare
 from auscult.ehr_prompt.presentation import write_ablation
 from auscult.ehr_prompt.running import make_backend, run
-from auscult.ehr_prompt.scoring import coverage, read_answers, score
+from auscult.ehr_prompt.scoring import coverage, open_answers, read_answers, score
 
 OPTIONS = {
     "openai": ("api_key_env", "concurrency", "timeout", "attempts"),
@@ -68,14 +68,22 @@ def run_folder(
     prices: Path | None = None,
     baselines: dict[str, pd.DataFrame] | None = None,
 ) -> dict[str, Any]:
-    """Run, or with ``dry_run`` count, and return what was done; ``coverage`` is the share with a usable answer."""
+    """Run, or with ``dry_run`` count what is still to be asked, and return what was done.
+
+    ``coverage`` is the share with a usable answer.
+    """
     price = find_price(config.model, prices)
     prepared = prepare(config, cohort)
     if dry_run:
         plan = plan_questions(config, prepared)
         asked = plan[plan["key"].notna()].drop_duplicates("key")
+        planned = len(asked)
+        if (folder / MANIFEST).exists():
+            with open_answers(folder) as store:
+                asked = asked[asked["key"].isin(store.missing(asked["key"]))]
         tokens, replies = int(asked["tokens"].sum()), len(asked) * config.max_tokens
-        counts = {"prompts": len(asked), "tokens": tokens, "reply_tokens_at_most": replies}
+        counts = {"prompts": len(asked), "reused": planned - len(asked), "tokens": tokens}
+        counts["reply_tokens_at_most"] = replies
         statuses = {str(k): int(v) for k, v in plan["status"].dropna().value_counts().items()}
         return {**counts, "cost_at_most": None if price is None else price.cost(tokens, replies), **statuses}
     own = {name: options[name] for name in OPTIONS[config.backend] if name in options}
@@ -86,7 +94,7 @@ def run_folder(
 
 def score_folder(folder: Path, prices: Path | None = None, **reading: bool) -> dict[str, Any]:
     """Return the results of a run; ``reading`` are options of :func:`~auscult.ehr_prompt.scoring.read_answers`."""
-    with RunStore.read(folder) as store:
+    with open_answers(folder) as store:
         model = store.manifest["config"]["model"]
     return score(folder, price=find_price(model, prices), **reading)
 

@@ -171,10 +171,14 @@ def _open(folder: Path, identity: dict[str, Any], seed: int | None, fingerprint:
 def _plan(
     folder: Path, config: RunConfig, prepared: Prepared, baselines: MutableMapping[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """Return the folder's plan, or make it, with the baselines; the plan is written last and stands for all."""
+    """Return the folder's plan, or make it, with the baselines, where one of its files is missing or damaged."""
     path = folder / "plan.parquet"
-    if path.exists():
+    try:
+        pd.read_parquet(folder / "baselines.parquet", columns=["row"])
+        json.loads((folder / "plan.json").read_text("utf-8"))
         return pd.read_parquet(path)
+    except (OSError, ValueError):
+        pass
     train, test = prepared.parts["train"], prepared.parts["test"]
     cases = [prepared.renderer.cases(part) for part in (train, test)]
     same = record_key(prepared.cohort.fingerprint(), prepared.renderer.task, train, test, cases)

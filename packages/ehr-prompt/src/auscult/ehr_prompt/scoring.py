@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from auscult.core.errors import InputError
 from auscult.core.intervals import Interval
 from auscult.core.risk import evaluate
+from auscult.core.run_files import MANIFEST, RECORDS
 from auscult.core.runs import RunStore
 from auscult.ehr_prompt.costs import Price, count_used
 from auscult.ehr_prompt.parsing import USABLE, Parsed, Status, parse_reply, read_probability
@@ -63,15 +65,12 @@ def read_answers(folder: Path, *, clamp: bool = False, decimal_comma: bool = Fal
     Raises
     ------
     InputError
-        The folder holds no run.
+        The folder holds no run, or has lost a part of it.
     """
-    with RunStore.read(folder) as store:
+    with open_answers(folder) as store:
         config = store.manifest["config"]
-        try:
-            plan = pd.read_parquet(folder / "plan.parquet")
-            facts = json.loads((folder / "plan.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder} has no plan of a run ({error}): start it again") from None
+        plan = _part(folder, "plan.parquet", pd.read_parquet)
+        facts = _part(folder, "plan.json", lambda path: json.loads(path.read_text("utf-8")))
         form, numbers = config["prompt"]["reply"], dict(zip(plan["key"], plan["numbers"].tolist(), strict=True))
 
         @functools.lru_cache(maxsize=1000)  # many answers are the same few numbers
@@ -102,6 +101,31 @@ def read_answers(folder: Path, *, clamp: bool = False, decimal_comma: bool = Fal
     for name in ("status", "value", "reason"):
         plan[name] = pd.Series([getattr(one, name) for one in found], index=plan.index, dtype=object)
     return Answers(_vote(plan), *used, facts, config)
+
+
+def open_answers(folder: Path) -> RunStore:
+    """Open a run's folder for reading.
+
+    Raises
+    ------
+    InputError
+        It is no folder, holds no run, or has lost its records.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: give the folder of a run")
+    if (folder / MANIFEST).exists() and not (folder / RECORDS).exists():
+        raise InputError(f"{folder} has lost its answers ({RECORDS}): restore them, or start the run again")
+    return RunStore.read(folder)
+
+
+def _part(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(folder / name)
+    except (OSError, ValueError) as error:
+        reason = "it is missing" if isinstance(error, FileNotFoundError) else "it is damaged"
+        raise InputError(
+            f"{folder / name} cannot be read ({reason}): start the run again, which makes it anew and keeps the answers"
+        ) from None
 
 
 def coverage(answers: Answers) -> float:
@@ -146,7 +170,7 @@ def score(
         "coverage": coverage(answers),
         "status": {str(name): int(count) for name, count in table["status"].value_counts().sort_index().items()},
     }
-    frame = pd.read_parquet(folder / "baselines.parquet")
+    frame = _part(folder, "baselines.parquet", pd.read_parquet)
     for output in range(len(facts["labels"])):
         numbers = numbers_of(answers, output)
         rows = frame[frame["output"] == output].set_index(["row", "end"]).drop(columns="output")
