@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from auscult.core.errors import ConfigError, InputError
+from auscult.core.kernels.channel_gru import channel_gru
 from auscult.core.testing.kernels import check_gradients
-from auscult.sparse_ehr.nn import Prism, PrismConfig
+from auscult.sparse_ehr.nn import Prism, PrismConfig, encoder
 from auscult.sparse_ehr.nn.attention import CalibratedAttention
 from auscult.sparse_ehr.nn.confidence import FeatureConfidence
 from auscult.sparse_ehr.nn.prototypes import PrototypeGraph
@@ -243,6 +244,15 @@ def test_padding_of_a_stay_does_not_matter():
     torch.testing.assert_close(found.confidence[:, :5], expected.confidence, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("length", "masked"), [(None, False), ([5] * 6, False), ([5, 5, 2, 5, 5, 5], True)])
+def test_where_no_stay_ends_early_encoders_have_no_mask(monkeypatch, length, masked):
+    """So that the encoder's form for large shapes, which takes none, is used."""
+    given = []
+    monkeypatch.setattr(encoder, "channel_gru", lambda *a, **k: given.append(k["length"]) or channel_gru(*a, **k))
+    make_model()(*make_batch(), length=None if length is None else torch.tensor(length))
+    assert [one is not None for one in given] == [masked] * 3
+
+
 def test_permuting_variables_permutes_confidence_and_leaves_the_prediction():
     """9: with all parameters of the variables."""
     config = PrismConfig((1, 1, 1), 0, channel=3, hidden=4, n_prototypes=3, dropout=0.0, state_dropout=0.0)
@@ -365,6 +375,28 @@ def test_every_similarity_prefers_the_nearer(kind):
     found = patient_similarity(kind, y, sure, y, sure, torch.tensor(0.05))
     assert found.argmax(1).tolist() == [0, 1]
     assert (found >= 0).all()
+
+
+@pytest.mark.parametrize("kind", ["confident", "euclidean", "cosine"])
+def test_similarity_is_in_float32_under_autocast(kind):
+    x, c = torch.randn(4, 5), torch.rand(4, 5)
+    expected = patient_similarity(kind, x, c, x[:3], c[:3], torch.tensor(0.05))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = patient_similarity(kind, x, c, x[:3], c[:3], torch.tensor(0.05))
+    assert torch.equal(found, expected)
+    assert patient_similarity(kind, x.bfloat16(), c, x[:3].bfloat16(), c[:3], torch.tensor(0.05)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("apply", ["received", "paid"])
+def test_attention_is_in_float32_under_autocast(apply):
+    """But for the maps of queries, keys and values, which are left out here."""
+    module, states = CalibratedAttention(replace(SMALL, attention_apply=apply)), torch.randn(2, 4, 5, 3)
+    module.query = module.key = module.value = torch.nn.Identity()
+    never, valid = torch.zeros(2, 4, 5, dtype=torch.bool), torch.ones(2, 4, dtype=torch.bool)
+    expected = module(states, torch.zeros(2, 4, 5), never, torch.ones(5), valid)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = module(states, torch.zeros(2, 4, 5), never, torch.ones(5), valid)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def test_prototypes_move_in_training_towards_their_members():

@@ -46,7 +46,7 @@ class CalibratedAttention(nn.Module):
         """
         batch, steps, features, channel = states.shape
         tokens = steps * features
-        query = self.query(states[:, -1]).to(_wide(states)) / math.sqrt(channel)
+        query = self.query(states[:, -1]).to(torch.promote_types(states.dtype, torch.float32)) / math.sqrt(channel)
         key = self.key(states).reshape(batch, tokens, channel).to(query.dtype)
         value = self.value(states).to(query.dtype) * valid[:, :, None, None]
         inside = valid[:, :, None].expand(batch, steps, features).reshape(batch, tokens)
@@ -59,9 +59,11 @@ class CalibratedAttention(nn.Module):
         weight, mu = self._weight(confidence), self.mu() if self.config.calibrated_attention else 0.0
         if self.config.attention_apply == "paid":
             flat = value.view(batch, tokens, channel)
-            common = weight.view(batch, 1, tokens) @ flat
-            attention = (query @ key.transpose(1, 2)).masked_fill(~inside[:, None], -torch.inf).softmax(dim=2)
-            paid = mu * common + (1 - mu) * (attention @ flat)
+            # Autocast would round the products.
+            with torch.autocast(states.device.type, enabled=False):
+                common = weight.view(batch, 1, tokens) @ flat
+                attention = (query @ key.transpose(1, 2)).masked_fill(~inside[:, None], -torch.inf).softmax(dim=2)
+                paid = mu * common + (1 - mu) * (attention @ flat)
             step = torch.arange(steps, device=states.device)
             out = paid[:, None] * (step == valid.sum(1)[:, None] - 1)[:, :, None, None]
         else:
@@ -74,7 +76,3 @@ class CalibratedAttention(nn.Module):
             return confidence
         positive = confidence.relu()
         return positive / positive.sum((1, 2), keepdim=True).clamp_min(torch.finfo(positive.dtype).tiny)
-
-
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

@@ -123,6 +123,8 @@ class Prism(nn.Module):
                 f"values {tuple(values.shape)}, static {shapes[1]} and hours {shapes[2]} do not fit: give at least "
                 f"one step, {sum(config.widths)} columns, {config.n_static} static values, {len(config.widths)} times"
             )
+        # Where no stay is shorter than the steps, the GRUs need not look for its end.
+        cut = None if length is None or bool((length >= steps).all()) else length.clamp(1, steps)
         lengths = torch.full((batch,), steps, device=values.device) if length is None else length
         step = torch.arange(steps, device=values.device)
         inside = (step < lengths[:, None])[:, :, None]
@@ -131,7 +133,7 @@ class Prism(nn.Module):
         values = values.masked_fill(~inside, 0.0)
         tau, unseen = self._times(hours.masked_fill(~inside, torch.inf), never)
         seen = ~unseen if config.hard_mask else None
-        states = self.dynamic(values, mask=seen, length=lengths)
+        states = self.dynamic(values, mask=seen, length=cut)
         fixed = self.static(static)[:, None].expand(batch, steps, -1, -1)
         states = torch.cat([fixed.to(states.dtype), states], dim=2)
         tau, unseen = self._known(tau, unseen)
@@ -144,8 +146,8 @@ class Prism(nn.Module):
         steps_fused = self.fuse(self.state_dropout(flat))
         eta = self.eta() if config.prototypes else 0.0
         fused = eta * found.embedding[:, None].to(steps_fused.dtype) + (1 - eta) * steps_fused
-        lower = self.first(self.normalize(self.embed(fused)), length=lengths)[:, :, 0]
-        upper = self.second(lower, length=lengths)[:, -1, 0]
+        lower = self.first(self.normalize(self.embed(fused)), length=cut)[:, :, 0]
+        upper = self.second(lower, length=cut)[:, -1, 0]
         patient = (lower[:, -1] + upper) / 2
         logits = self.predict(self.dropout(patient))[:, 0]
         if self.readout is not None:
