@@ -16,6 +16,7 @@ from auscult.core.errors import ConfigError, InputError
 from auscult.core.risk import auroc
 from auscult.sparse_ehr import LightGBMBaseline, PrismClassifier, to_grid
 from auscult.sparse_ehr.forward import to_tensors
+from auscult.sparse_ehr.similar import Reference, find_similar
 
 SMALL = {
     "channel": 3,
@@ -280,8 +281,9 @@ def test_similar_patients_against_the_formula(fitted, data):
     member = fitted.members_[0]
     rows = member.findings(to_grid(X, static))
     zeta = member.network.prototypes.zeta().item()
+    spread = rows.summary.std(0)
     for i in range(7):
-        distance = (rows.summary[i] - rows.summary) ** 2
+        distance = ((rows.summary[i] - rows.summary) / spread) ** 2
         doubt = np.exp(1 - rows.summary_confidence[i]) * np.exp(1 - rows.summary_confidence)
         expected = 1 / ((1 - zeta) * distance + zeta * doubt).mean(1)
         best = np.argsort(-expected)[:5]
@@ -291,6 +293,24 @@ def test_similar_patients_against_the_formula(fitted, data):
     for k in (61, 2.5):
         with pytest.raises(InputError, match=f"k is {k}: give a whole number from 1 to 60"):
             fitted.similar_patients(X, k, static=static)
+
+
+def test_the_most_trusted_are_not_nearest_to_everybody():
+    """Summaries that differ little beside their doubt, as on real stays; the first ten are trusted far more."""
+    rng = np.random.default_rng(0)
+    summary = rng.normal(scale=0.05, size=(300, 20)).astype(np.float32)
+    summary[:, 0] = 0.3  # of no spread
+    sure = rng.uniform(0.0, 0.1, (300, 20)).astype(np.float32)
+    sure[:10] = 0.9
+    ids = np.arange(300).astype(object)
+    reference = Reference(summary, sure, np.zeros(300, np.int64), ids, np.zeros(300, np.int64))
+    own = np.arange(300)
+    unscaled, scaled = (
+        find_similar(summary, sure, reference, 0.05, 5, scale=scale, device="cpu", own=own).index
+        for scale in (False, True)
+    )
+    assert (unscaled < 10).mean() > 0.9
+    assert (scaled < 10).mean() < 0.3
 
 
 @pytest.mark.parametrize("kind", ["euclidean", "cosine"])

@@ -266,7 +266,9 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     def similar_patients(self, X: Any, k: int = 10, *, static: ArrayLike | None = None) -> SimilarPatients:
         """Return for each stay the k most similar training stays, by the first member's similarity.
 
-        A cohort's stay is not compared with the training stay of the same record.
+        In the corrected variant distances are in standard deviations of the training stays, without which the few best
+        measured stays are everybody's neighbours. A cohort's stay is not compared with the training stay of the same
+        record.
 
         Parameters
         ----------
@@ -294,7 +296,8 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             own = np.array([place.get(record, -1) for record in X.record_id.tolist()], np.int64)
         return find_similar(
             np.concatenate(summaries), np.concatenate(sure), self.reference_, float(network.prototypes.zeta().detach()),
-            k, kind=network.config.similarity, device=choose_device(self.device), own=own,
+            k, kind=network.config.similarity, scale=self.variant == "corrected", device=choose_device(self.device),
+            own=own,
         )  # fmt: skip
 
     def save(self, folder: str | Path) -> None:

@@ -82,6 +82,7 @@ def find_similar(
     k: int,
     *,
     kind: str = "confident",
+    scale: bool = False,
     device: str,
     own: NDArray[np.int64] | None = None,
 ) -> SimilarPatients:
@@ -99,6 +100,9 @@ def find_similar(
         How many.
     kind
         As in :func:`~auscult.sparse_ehr.nn.similarity.patient_similarity`.
+    scale
+        Measure each of the F distances in standard deviations of the references. Unscaled distances are small beside
+        doubt, and then the few references that are trusted most are the nearest to everybody.
     device
         Where to compute.
     own
@@ -114,6 +118,10 @@ def find_similar(
     count = min(k + (own is not None), len(reference))
     arrays = (summary, confidence, reference.summary, reference.confidence)
     x, c, y, d = (torch.from_numpy(array).to(device) for array in arrays)
+    if scale:
+        middle, spread = y.mean(0), y.std(0, correction=0)
+        constant = spread <= 1e-6 * y.abs().amax(0)  # but for rounding
+        x, y = ((rows - middle) / spread.masked_fill(constant, 1) for rows in (x, y))
     if kind != "confident":
         c, d = torch.ones_like(c), torch.ones_like(d)
     if kind == "cosine":  # the nearest of vectors of length 1 are those of the largest cosine
