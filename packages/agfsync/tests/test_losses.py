@@ -189,19 +189,23 @@ def test_flow_matching_needs_only_its_target():
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_targets_of_each_kind_come_from_the_clean_latents(kind):
+@pytest.mark.parametrize("sampler", ["DDPMScheduler", "EulerDiscreteScheduler", "PNDMScheduler"])
+def test_targets_of_each_kind_come_from_the_clean_latents(kind, sampler):
+    import diffusers
     from diffusers import DDPMScheduler
 
     scheduler = DDPMScheduler(prediction_type=kind)
     source = torch.Generator().manual_seed(0)
     batch = {"pair": torch.tensor([3, 5]), **{f"mean_{s}": torch.randn(2, 4, 8, 8, generator=source) for s in "wl"}}
     batch |= {f"std_{s}": torch.zeros(2, 4, 8, 8) for s in "wl"}
-    drawn = noise_pairs(batch, [0, 0], scheduler, seed=0)
+    sampler = getattr(diffusers, sampler)()
+    sampler.register_to_config(prediction_type=kind)
+    drawn = noise_pairs(batch, [0, 0], sampler, seed=0)
     clean = torch.cat([batch["mean_w"], batch["mean_l"]])
     expected = {"epsilon": drawn.noise, "sample": clean}.get(kind)
     if expected is None:
         expected = scheduler.get_velocity(clean, drawn.noise, drawn.timesteps)
-    assert torch.equal(drawn.target, expected)
+    torch.testing.assert_close(drawn.target, expected)
     kept = scheduler.alphas_cumprod[drawn.timesteps].reshape(-1, 1, 1, 1)
     torch.testing.assert_close(drawn.noisy, kept.sqrt() * clean + (1 - kept).sqrt() * drawn.noise)
 

@@ -54,7 +54,7 @@ def noise_pairs(
     numbers
         (B,) the number of the draw of each pair.
     scheduler
-        A noise schedule of diffusers: ``add_noise`` or ``scale_noise``, and ``config.prediction_type``.
+        A scheduler of diffusers: its ``alphas_cumprod`` and ``config.prediction_type`` count, not how it samples.
     seed
         Of the run.
     timestep_set
@@ -93,12 +93,14 @@ def _noisy_and_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: T
             f"{type(scheduler).__name__} has no alphas_cumprod: the trainer takes schedules of SD and SDXL; "
             "for flow matching, use diffusion_dpo_loss with noise minus latents as the target"
         )
-    noisy = scheduler.add_noise(clean, noise, timesteps)
+    # By the schedule's own abar: a sampler such as Euler's has an add_noise in other units than the network's input.
+    kept = scheduler.alphas_cumprod.to(clean)[timesteps].reshape(-1, 1, 1, 1)
+    noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
     kind = scheduler.config.prediction_type
     if kind == "epsilon":
         return noisy, noise
     if kind == "v_prediction":
-        return noisy, scheduler.get_velocity(clean, noise, timesteps)
+        return noisy, kept.sqrt() * noise - (1 - kept).sqrt() * clean
     if kind == "sample":
         return noisy, clean
     raise InputError(f"the schedule predicts {kind!r}: epsilon, v_prediction and sample are known")
