@@ -1,5 +1,8 @@
 """The model against a plain NumPy form of sections 3 to 5 in float64, with loops and the tiled attention."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -19,10 +22,13 @@ def softplus(x):
     return np.log1p(np.exp(x))
 
 
-def gru(x, w, u, b, c):
-    """Return the states of one GRU over x [T, P]."""
+def gru(x, w, u, b, c, seen=None):
+    """Return the states of one GRU over x [T, P]; a step that is not seen keeps the state."""
     h, states = np.zeros(u.shape[1]), []
-    for step in x:
+    for t, step in enumerate(x):
+        if seen is not None and not seen[t]:
+            states.append(h)
+            continue
         gates, from_state = w @ step + b, u @ h + c
         size = len(h)
         r = sigmoid(gates[:size] + from_state[:size])
@@ -38,13 +44,17 @@ def share(config, raw):
 
 
 def similarity(config, zeta, x, c, y, d):
+    if config.similarity == "cosine":
+        return (1 + x @ y / np.sqrt((x @ x) * (y @ y))) / 2
+    if config.similarity == "euclidean":
+        c = d = np.ones(len(x))
     total = 0.0
     for f in range(len(x)):
         total += (1 - zeta) * (x[f] - y[f]) ** 2 + zeta * np.exp(1 - c[f]) * np.exp(1 - d[f])
     return len(x) / total
 
 
-def encode(config, p, values, static):
+def encode(config, p, values, static, hours):
     """Return the states [T, F, C] of one patient."""
     steps = len(values)
     states = np.zeros((steps, FEATURES, config.channel))
@@ -55,7 +65,7 @@ def encode(config, p, values, static):
         part = values[:, column : column + width]
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         w, u, b, c = (p[f"dynamic.{name}"][i] for name in names)
-        states[:, STATIC + i] = gru(part, w[:, :width], u, b, c)
+        states[:, STATIC + i] = gru(part, w[:, :width], u, b, c, np.isfinite(hours[:, i]) if config.hard_mask else None)
         column += width
     return states
 
@@ -85,14 +95,19 @@ def attend(config, p, states, hours, rate):
             if not config.explicit_never:
                 tau = min(tau, 2.0)
             if tau == (np.inf if config.explicit_never else 2.0):
-                confidence[t, f] = p["attention.confidence.beta"] * (1.0 if f < STATIC else rate[f - STATIC])
+                confidence[t, f] = config.use_rate * p["attention.confidence.beta"] * rate[f - STATIC]
                 continue
+            tau *= config.use_time
             strength = alpha[t, f] * (steps * FEATURES if config.rescale_attention else 1)
+            if config.confidence_from == "missingness":
+                strength = 1
             confidence[t, f] = np.tanh(strength / (gamma[f] * np.log(np.e + (1 - alpha[t, f]) * tau)))
+    if not config.confidence:
+        confidence[:] = 1
     mixed_in = confidence
     if config.normalize_confidence:
         mixed_in = np.maximum(confidence, 0) / np.maximum(confidence, 0).sum()
-    mu = share(config, p["attention.mu.raw"])
+    mu = share(config, p["attention.mu.raw"]) if config.calibrated_attention else 0
     calibrated = mu * mixed_in + (1 - mu) * weights
     if config.attention_apply == "paid":
         out = np.zeros_like(states)
@@ -107,13 +122,13 @@ def attend(config, p, states, hours, rate):
 
 def oracle(config, p, rate, patients):
     """Return logits, confidence, prototypes' numbers and similarities of patients (values, static, hours)."""
-    kept = [encode(config, p, values, static) for values, static, _ in patients]
+    kept = [encode(config, p, *patient) for patient in patients]
     attended = [attend(config, p, states, hours, rate) for states, (_, _, hours) in zip(kept, patients, strict=True)]
     x = np.array([states[-1].mean(1) for states, _, _ in attended])
     pool = (lambda c: c.mean(0)) if config.confidence_pool == "mean" else (lambda c: c[-1])
     c = np.array([pool(confidence) for _, confidence, _ in attended])
     centres, sure = p["prototypes.centres"], p["prototypes.confidence"]
-    zeta, eta = share(config, p["prototypes.zeta.raw"]), share(config, p["eta.raw"])
+    zeta, eta = share(config, p["prototypes.zeta.raw"]), share(config, p["eta.raw"]) if config.prototypes else 0
     rows, rows_sure = np.vstack([x, centres]), np.vstack([c, sure])
     count, batch = len(centres), len(x)
     adjacency = np.zeros((count, batch + count))
@@ -123,6 +138,8 @@ def oracle(config, p, rate, patients):
             adjacency[k, j] = 1 if own else similarity(config, zeta, centres[k], sure[k], rows[j], rows_sure[j])
     if config.graph_normalization == "row":
         adjacency /= adjacency.sum(1, keepdims=True)
+    elif config.graph_normalization == "symmetric":
+        adjacency /= np.sqrt(adjacency.sum(1, keepdims=True) * adjacency.sum(0))
     mixed = adjacency @ (rows @ p["prototypes.weight"]) + p["prototypes.bias"]
     embedding = sigmoid(mixed @ p["prototypes.out.weight"].T + p["prototypes.out.bias"])
     found = np.array(
@@ -165,21 +182,18 @@ def make_model(config, seed=0):
     return model
 
 
+CORRECTED = PrismConfig(WIDTHS, STATIC, channel=3, hidden=4, n_prototypes=3, dropout=0.0, state_dropout=0.0)
 CONFIGS = {
     "released": PrismConfig.released(WIDTHS, STATIC, channel=3, hidden=4, n_prototypes=3),
-    "corrected": PrismConfig(WIDTHS, STATIC, channel=3, hidden=4, n_prototypes=3, dropout=0.0, state_dropout=0.0),
-    "paid, last": PrismConfig(
-        WIDTHS,
-        STATIC,
-        channel=3,
-        hidden=4,
-        n_prototypes=3,
-        dropout=0.0,
-        state_dropout=0.0,
-        attention_apply="paid",
-        confidence_pool="last",
-    ),
+    "corrected": CORRECTED,
+    "paid, last": replace(CORRECTED, attention_apply="paid", confidence_pool="last"),
     "one repair": PrismConfig.released(WIDTHS, STATIC, channel=3, hidden=4, rescale_attention=True),
+    "symmetric, euclidean, masked": replace(
+        CORRECTED, graph_normalization="symmetric", similarity="euclidean", hard_mask=True
+    ),
+    "cosine, reliability": replace(CORRECTED, similarity="cosine", confidence_from="missingness"),
+    "no confidence, no prototypes": replace(CORRECTED, confidence=False, prototypes=False),
+    "no rate, no time, not calibrated": replace(CORRECTED, use_rate=False, use_time=False, calibrated_attention=False),
 }
 
 
@@ -191,19 +205,20 @@ def test_equal_to_the_oracle(name, lengths):
     values, static, hours, length = make_patients(lengths=lengths)
     p = {key: value.double().numpy().copy() for key, value in model.state_dict().items()}
     patients = [(values[b, :n].numpy(), static[b].numpy(), hours[b, :n].numpy()) for b, n in enumerate(length.tolist())]
-    logits, confidence, found, embedding = oracle(config, p, [0.9, 0.5, 0.1], patients)
+    rates = p["rate"][STATIC:]  # which are kept in float32
+    logits, confidence, found, embedding = oracle(config, p, rates, patients)
     beyond = torch.arange(STEPS) >= length[:, None]
     values[beyond] = torch.nan
     hours[beyond] = torch.nan
     output = model.train()(values, static, hours, length=length)
-    # Rates are kept in float32.
-    torch.testing.assert_close(output.logits.detach(), torch.tensor(logits), rtol=1e-7, atol=1e-8)
-    torch.testing.assert_close(output.similarity, torch.tensor(found), rtol=1e-6, atol=1e-7)
+    close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-11)
+    close(output.logits.detach(), torch.tensor(logits))
+    close(output.similarity, torch.tensor(found))
     for b, n in enumerate(length.tolist()):
-        torch.testing.assert_close(output.confidence[b, :n].detach(), torch.tensor(confidence[b]), rtol=1e-7, atol=1e-8)
+        close(output.confidence[b, :n].detach(), torch.tensor(confidence[b]))
         assert not output.confidence[b, n:].any()
     if config.prototype_update == "batch":
-        assert_close(model.prototypes.centres, torch.tensor(embedding), dtype=torch.float32)
+        close(model.prototypes.centres, torch.tensor(embedding))
 
 
 @pytest.mark.parametrize("config", [CONFIGS["released"], CONFIGS["corrected"]], ids=["released", "corrected"])
