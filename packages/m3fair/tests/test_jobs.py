@@ -104,6 +104,15 @@ def test_mitigate_takes_text_and_number_as_one_group(run, mixed, tmp_path, train
     assert len(joblib.load(tmp_path / "m.joblib").reweigher_.table_) == 4
 
 
+@pytest.mark.parametrize("files", [("a.parquet", "all.csv"), ("all.csv", "a.parquet")])
+def test_mitigate_takes_true_and_1_as_one_label(run, mixed, files):
+    mixed.astype({"died": bool}).to_parquet("a.parquet")
+    options = ["--label", "died", "--sensitive", "s=1", "--out", "m.joblib", "--json"]
+    code, out, err = run("mitigate", files[0], "--test", files[1], *options)
+    assert code == 0, err
+    assert json.loads(out)["after"]["positive"] == 1
+
+
 def test_texts_of_a_text_file_stay_apart(run, tmp_path):
     (tmp_path / "rows.csv").write_text("code,died\n01,0\n1,1\n01,1\n1,0\n", "utf-8")
     options = ["--label", "died", "--sensitive", "code", "--out", "w.csv", "--table", "t.json"]

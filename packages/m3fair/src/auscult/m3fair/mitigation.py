@@ -160,9 +160,9 @@ def mitigate_files(
                     frame[name] = frame[name].map(same)
         known = {value: clean_value(value) for value in frame[label].unique()}
         numbers = {value: as_number(plain) for value, plain in known.items()}
-        texts = any(isinstance(number, str) for number in numbers.values())
-        frame[label] = frame[label].map(known if texts else numbers)
-        values = sort_values([clean_value(value) for value in frame[label].unique()])
+        if not any(isinstance(number, str) for number in numbers.values()):
+            known = numbers
+        values = sort_values(list(dict.fromkeys(known.values())))
         check_label(values, label)
         other = [value for value in values if value not in outcomes]
         if other:
@@ -170,6 +170,9 @@ def mitigate_files(
                 f"the label {label!r} has the value {other[0]!r} in {str(paths[0])!r}, which the training rows do not "
                 f"have ({list_values(counted.values[-1])})"
             )
+        # Of equal values, such as true and 1, those of the training rows.
+        same = {value: value for value in outcomes}
+        frame[label] = frame[label].map({raw: same[value] for raw, value in known.items()})
     with progress("Training"):
         return mitigate(
             *frames, label=label, reweigher=Reweigher(references, unseen="one", **options),
