@@ -40,6 +40,8 @@ def test_corrected_ranges_differ_where_the_data_contradict_the_paper_s(tjh):
 
 def test_ranges_are_two_sided_one_sided_and_by_sex():
     assert [(r.low, r.high, r.sex) for r in parse_range("3.5 - 5.0")] == [(3.5, 5.0, None)]
+    assert [(r.low, r.high) for r in parse_range("-2 - 3")] == [(-2, 3)]
+    assert [(r.low, r.high) for r in parse_range("-3--2")] == [(-3, -2)]
     assert [(r.low, r.high, r.sex) for r in parse_range("> 90")] == [(90, None, None)]
     assert [(r.high, r.sex) for r in parse_range("< 15 (M), < 20(F)")] == [(15, "male"), (20, "female")]
     assert parse_range(None) == ()

@@ -351,6 +351,7 @@ def test_wrong_settings_are_one_sentence(tmp_path, tjh):
         ({"base_url": "http://x/v1"}, "backend openai"),
         ({"backend": "local", "model": "m", "samples": 3}, "temperature above 0"),
         ({"prompt": {"reply": "digit"}}, "ask a model"),
+        ({"request": {"max_tokens": None, "max_completion_tokens": 500}}, "both the same number"),
         ({"prompt": {"reply": "yes_no"}}, "ask a model"),
         ({"backend": "local", "model": "m", "prompt": {"task": "los", "reply": "digit"}}, "one event"),
     ]:

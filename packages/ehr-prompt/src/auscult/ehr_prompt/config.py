@@ -163,6 +163,12 @@ class RunConfig(BaseModel):
                 f"the reference-range scorer has no log-probabilities, which reply {self.prompt.reply!r} reads: use "
                 "reply text or json, or ask a model"
             )
+        for name in ("max_tokens", "max_completion_tokens"):
+            if self.request.get(name, self.max_tokens) not in (None, self.max_tokens):
+                raise ValueError(
+                    f"the request field {name} is {self.request[name]!r}, but cost and room go by max_tokens, which is "
+                    f"{self.max_tokens}: give both the same number"
+                )
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(
                 f"{self.samples} answers at temperature 0 would all be the same: give a temperature above 0, such as 1"

@@ -23,7 +23,7 @@ from auscult.core.errors import InputError
 RangeSet = Literal["paper", "corrected", "none"]
 """Which reference ranges a prompt shows: as published, with known errors corrected, or none."""
 
-_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBER = r"-?\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"(?:([<>])\s*({_NUMBER})|({_NUMBER})\s*-\s*({_NUMBER}))\s*(?:\((M|F)\))?")
 _SEX: dict[str, Literal["male", "female"]] = {"M": "male", "F": "female"}
 _SEX_WORDS = {"m": "male", "male": "male", "f": "female", "female": "female"}
