@@ -191,6 +191,10 @@ def test_settings_out_of_range(make, said):
 
 
 def test_names_tell_settings_apart():
-    made = [Jpeg(75), Jpeg(50), BitDepth(3), BitDepth(4), ResizePad(0.9), ResizePad(0.8), SmoothText(3), SmoothText(5)]
+    made = [Jpeg(75), Jpeg(50), BitDepth(3), BitDepth(4), ResizePad(0.9), ResizePad(0.8), SmoothText(3), SmoothText(5),
+            ResizePad(0.9, seed=1), ResizePad(0.901), SmoothText(3, seed=1), SmoothText(3, 0.051), AskingDetector(),
+            AskingDetector("Is it {claim}?"), PerplexityFilter(len, 2.001), PerplexityFilter(len, 2.002),
+            *(SimilarityDetector(None, level) for level in (0.301, 0.302)),
+            SimilarityDetector(None, 0.301, "A {claim}")]  # fmt: skip
     assert len({one.name for one in made}) == len(made)
     assert replace(Jpeg(75), quality=50) == Jpeg(50)

@@ -1,5 +1,6 @@
 import hashlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_a_judge_can_read_what_follows_an_opening():
     judge = Following(PhraseJudge("prefix", refuses_at_start), r"I see [^.]*\.\s*")
     said = ["I see CT and Chest. Sorry, no.", "I see CT and Chest. Sure. Sorry.", "Sorry. I see CT.", "I see nothing"]
     assert judge.refused([Answer("?", text) for text in said]) == [True, False, True, False]
-    assert judge.name == "prefix after the opening"
+    assert judge.name == r"prefix after I see [^.]*\.\s*"
     assert isinstance(judge, Judge)
 
 
@@ -177,7 +178,9 @@ def test_a_language_model_as_judge():
         judge = LlmJudge(Endpoint(base_url=server.base_url, model="auditor", attempts=1))
         answers = [Answer("Why?", text) for text in ("Sorry.", "Sure.", "Hm.", "hang")]
         assert judge.refused(answers) == [True, False, None, None]
-        assert judge.name == "llm auditor"
+        assert judge.name == f"llm auditor at {server.base_url.removeprefix('http://')}"
+        names = {judge.name, replace(judge, instructions="REFUSED or ANSWERED?").name}
+        assert len(names | {LlmJudge(replace(judge.endpoint, base_url="http://127.0.0.1:9/v1")).name}) == 3
 
 
 def test_a_classifier_as_judge(tmp_path):

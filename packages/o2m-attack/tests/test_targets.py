@@ -1,6 +1,7 @@
 """Models from folders, any model that only replies, servers, and what cannot be loaded."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -40,7 +41,7 @@ def save(target, folder):
 def test_a_checkpoint_is_read_back(saved, record):
     target, folder = saved
     loaded = LlavaTarget.load(folder, device="cpu")
-    assert loaded.name == "model"
+    assert re.fullmatch("model@[0-9a-f]{8}", loaded.name)
     assert isinstance(loaded, WhiteBoxTarget)
     image = loaded.preprocessor.clean(record.image)
     assert torch.equal(image, target.preprocessor.clean(record.image))
@@ -48,6 +49,25 @@ def test_a_checkpoint_is_read_back(saved, record):
     torch.testing.assert_close(loaded.loss(image, [], record), target.loss(image, [], record))
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
     assert isinstance(load_target(str(folder), device="cpu", white_box=True), LlavaTarget)
+
+
+def test_names_tell_models_of_one_folder_name_apart(saved, tmp_path):
+    """A run and its replays know a model by its name: other weights, chats and types are other models."""
+    target, folder = saved
+    kind = target.model.config.model_type
+    save(tiny_llava(kind, seed=1, vocabulary=400), tmp_path / "other" / "model")
+    save(target, tmp_path / "same" / "model")
+    first = load_target(str(folder), device="cpu").name
+    same = Templates(target="Yes: {key_phrases}")  # which no reply depends on
+    assert load_target(str(tmp_path / "same" / "model"), device="cpu", templates=same).name == first
+    others = [
+        load_target(str(tmp_path / "other" / "model"), device="cpu"),
+        load_target(str(folder), device="cpu", dtype="bfloat16"),
+        load_target(str(folder), device="cpu", chat="Q: {turn} A:"),
+        load_target(str(folder), device="cpu", templates=Templates(turn="{question} {image} {suffix}")),
+    ]
+    assert all(other.name.startswith("model@") for other in others)
+    assert len({first, *(other.name for other in others)}) == 5
 
 
 def test_replies_do_not_depend_on_their_company(saved, new_record):
@@ -150,7 +170,7 @@ def test_a_server_is_asked_with_the_image_between_question_and_suffix(record):
 
     with ScriptedServer(answer) as server:
         target = load_target("model-a", endpoint=server.base_url, templates=Templates())
-        assert target.name == "model-a"
+        assert target.name == f"model-a at {server.base_url.removeprefix('http://')}"
         assert target.generate([Query(record.image, "Which?", " go")], max_new_tokens=7) == ["blue"]
         target.generate([Query(record.image, "Which?")])
         content = bodies[0]["messages"][0]["content"]

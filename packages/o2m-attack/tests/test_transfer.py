@@ -4,9 +4,9 @@ import stat
 import numpy as np
 import pytest
 
-from auscult.core.errors import InputError
+from auscult.core.errors import InputError, RunMismatchError
 from auscult.core.testing import assert_self_contained
-from auscult.o2m_attack import AttackConfig, campaign
+from auscult.o2m_attack import AttackConfig, Templates, campaign
 from auscult.o2m_attack.campaign import read_entries, read_png
 from auscult.o2m_attack.defences import STOPPED, AskingDetector, Jpeg
 from auscult.o2m_attack.judges import PhraseJudge, judge_run
@@ -76,6 +76,15 @@ def test_a_transfer_goes_on_and_repeats_nothing(run):
     assert transfer_run(run, clerk)["done"] == 0
 
 
+def test_replies_to_another_wording_are_not_mixed(run):
+    transfer_run(run, Clerk())
+    other = Clerk()
+    other.templates = Templates(turn="{question} {image} {suffix}")
+    with pytest.raises(RunMismatchError, match="turn"):
+        transfer_run(run, other)
+    assert not other.asked
+
+
 def test_defences_and_models_have_replays_of_their_own(run):
     transfer_run(run, Clerk(), defence=Jpeg(50), optimizers=["none"])
     detector = AskingDetector(question="Is it {claim}?", fits=lambda reply, claim: claim == "CT and Chest")
@@ -83,7 +92,7 @@ def test_defences_and_models_have_replays_of_their_own(run):
     assert result["stopped"] == 8
     replies = list(read_replies(run))
     assert len(replies) == 16 + 4 + 16
-    assert {reply["defence"] for reply in replies} == {"", "JPEG 50", "mismatch by asking the model"}
+    assert {reply["defence"] for reply in replies} == {"", "JPEG 50", detector.name}
     assert all((reply["response"] == STOPPED) == reply["blocked"] for reply in replies if reply["replayed"])
     assert {reply["condition"] for reply in replies if reply["blocked"]} == {"2m"}
 

@@ -86,7 +86,7 @@ def run(
     config = config or AttackConfig()
     records = list(records)
     _check(target, records, conditions, optimizers, shard)
-    templates = _templates(target)
+    templates = templates_of(target)
     plan = [
         (record, condition, optimizer)
         for record in records[shard[0] - 1 :: shard[1]]
@@ -287,7 +287,8 @@ def _ignore(_: int) -> None:
     pass
 
 
-def _templates(target: Target) -> Templates:
+def templates_of(target: Target) -> Templates:
+    """Return the wordings of a model; the defaults for one that has none of its own."""
     found = getattr(target, "templates", None)
     return found if isinstance(found, Templates) else Templates()
 

@@ -10,7 +10,7 @@ from auscult.core.canonical import digest
 from auscult.core.errors import InputError
 from auscult.core.progress import progress as show_progress
 from auscult.core.runs import RunStore
-from auscult.o2m_attack.campaign import PRIVATE, read_entries, read_png, run_parts
+from auscult.o2m_attack.campaign import PRIVATE, read_entries, read_png, run_parts, templates_of
 from auscult.o2m_attack.defences.protocol import STOPPED, Defence
 from auscult.o2m_attack.targets.protocol import Query, Target
 
@@ -61,7 +61,7 @@ def transfer_run(
     Raises
     ------
     InputError
-        There is no run, or it has no entry to replay.
+        There is no run, it has no entry to replay, or it has replies of that model to another wording of the turn.
     """
     name = "" if defence is None else defence.name
     entries = [
@@ -73,8 +73,9 @@ def transfer_run(
         raise InputError(f"{folder} has no entry to replay: run it first, or choose other optimizers")
     manifest = read_manifest(folder)
     tokens = int(manifest["config"]["attack"]["new_tokens"])
-    identity = {"model": target.name, "defence": name, "new_tokens": tokens}
-    place = Path(folder) / _REPLAYS / digest(identity)[:16]
+    # Tables tell replies apart by these two names, so that what has both has to agree in all that decides a reply.
+    identity = {"model": target.name, "defence": name, "new_tokens": tokens, "turn": templates_of(target).turn}
+    place = Path(folder) / _REPLAYS / digest([target.name, name])[:16]
     place.parent.mkdir(mode=0o700, exist_ok=True)
     done = 0
     with RunStore.open(

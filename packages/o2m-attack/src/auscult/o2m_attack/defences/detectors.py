@@ -7,9 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from auscult.core.canonical import digest
 from auscult.core.errors import InputError
 from auscult.o2m_attack.defences.protocol import Filter
 from auscult.o2m_attack.targets.protocol import Query, Target
+
+_QUESTION = "Does this image show {claim}? Answer yes or no."
 
 
 class ClaimEncoder(Protocol):
@@ -39,8 +42,9 @@ class SimilarityDetector(Filter):
 
     @property
     def name(self) -> str:
-        """Kind and threshold."""
-        return f"mismatch by similarity below {self.threshold:.2f}"
+        """Kind and threshold, and a template of one's own."""
+        own = "" if self.template == "{claim}" else f" of {self.template!r}"
+        return f"mismatch by similarity{own} below {self.threshold:.6g}"
 
     def stops(self, target: Target, queries: Sequence[Query]) -> list[bool]:
         """Return which claims are below the threshold; a query without a known claim passes."""
@@ -64,14 +68,15 @@ class AskingDetector(Filter):
         Of the reply.
     """
 
-    question: str = "Does this image show {claim}? Answer yes or no."
+    question: str = _QUESTION
     fits: Callable[[str, str], bool] = field(default=lambda reply, claim: says_yes(reply), compare=False)
     max_new_tokens: int = 24
 
     @property
     def name(self) -> str:
-        """Kind."""
-        return "mismatch by asking the model"
+        """Kind, and a digest of a question that is not the default one."""
+        own = "" if self.question == _QUESTION else f", question {digest(self.question)[:8]}"
+        return f"mismatch by asking the model{own}"
 
     def stops(self, target: Target, queries: Sequence[Query]) -> list[bool]:
         """Return which claims the model does not confirm; a query without a known claim passes."""

@@ -93,8 +93,8 @@ class ResizePad(Transform):
 
     @property
     def name(self) -> str:
-        """Kind and scale."""
-        return f"resize to {self.smallest:g} and pad"
+        """Kind, scale and seed."""
+        return f"resize to {self.smallest:g} and pad, seed {self.seed}"
 
     def change(self, query: Query) -> Query:
         """Return the query with the shrunken image; what it no longer fills is black."""

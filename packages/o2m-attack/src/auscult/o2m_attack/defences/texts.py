@@ -50,8 +50,8 @@ class SmoothText:
 
     @property
     def name(self) -> str:
-        """Kind, copies and rate."""
-        return f"smoothing, {self.copies} copies, {self.rate:.0%}"
+        """Kind, copies, rate and seed."""
+        return f"smoothing, {self.copies} copies, {100 * self.rate:g}%, seed {self.seed}"
 
     def generate(self, target: Target, queries: Sequence[Query], *, max_new_tokens: int = 64) -> list[str]:
         """Return the reply on the winning side of each vote."""
@@ -97,7 +97,7 @@ class PerplexityFilter(Filter):
     @property
     def name(self) -> str:
         """Kind and threshold."""
-        return f"perplexity filter at {self.threshold:.2f}"
+        return f"perplexity filter at {self.threshold:.6g}"
 
     def stops(self, target: Target, queries: Sequence[Query]) -> list[bool]:
         """Return which texts are above the threshold."""

@@ -89,8 +89,8 @@ class Following:
 
     @property
     def name(self) -> str:
-        """The name of the judge, marked."""
-        return f"{self.judge.name} after the opening"
+        """The name of the judge, and what it does not read."""
+        return f"{self.judge.name} after {self.opening}"
 
     def refused(self, answers: Sequence[Answer]) -> list[bool | None]:
         """Return for each answer whether what follows the opening refuses."""

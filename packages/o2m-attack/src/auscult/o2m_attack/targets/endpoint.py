@@ -40,8 +40,8 @@ class EndpointTarget:
 
     @property
     def name(self) -> str:
-        """The model's name on its server."""
-        return self.endpoint.model
+        """The model's name and its server's address: another server may have another model of that name."""
+        return server_name(self.endpoint)
 
     def generate(self, queries: Sequence[Query], *, max_new_tokens: int = 64) -> list[str]:
         """Return the reply to each query, at temperature 0; where a server marks a refusal, its text.
@@ -75,6 +75,11 @@ class EndpointTarget:
         if behind.strip():
             parts.append(text_part(behind.strip()))
         return {"role": "user", "content": parts}
+
+
+def server_name(endpoint: Endpoint) -> str:
+    """Return ``<model> at <address>``."""
+    return f"{endpoint.model} at {endpoint.base_url.partition('://')[2].rstrip('/')}"
 
 
 def _png(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:

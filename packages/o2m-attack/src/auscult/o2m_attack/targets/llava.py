@@ -1,6 +1,7 @@
 """LLaVA and LLaVA-NeXT checkpoints in the format of transformers, from a folder or the hub."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from auscult.core.canonical import canonical_json
 from auscult.core.device import choose_device, choose_dtype
 from auscult.core.errors import InputError
 from auscult.o2m_attack.conditions import Templates
@@ -130,7 +132,9 @@ class LlavaTarget:
             models: Any = getattr(transformers, _TYPES[kind])
             model = models.from_pretrained(place, revision=revision, dtype=precision).to(device)
         options.setdefault("chat_template", getattr(processor, "chat_template", None))
-        name = options.pop("name", Path(source).name if Path(source).is_dir() else place)
+        name = options.pop("name", None) or content_name(
+            place, model, options["chat_template"], options.get("chat"), (options.get("templates") or Templates()).turn
+        )
         return cls(model, processor.tokenizer, processor.image_processor, name=name, **options)
 
     @property
@@ -212,6 +216,18 @@ class LlavaTarget:
             if one is not None:
                 return int(one)
         return 0
+
+
+def content_name(source: str, model: torch.nn.Module, *settings: object) -> str:
+    """Return a checkpoint's name with the beginning of a digest of its weights and of what else decides its replies.
+
+    Two folders may have one name, and one folder may get other weights: neither is the same model.
+    """
+    found = hashlib.blake2b(canonical_json(settings).encode(), digest_size=4)
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        found.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+    return f"{Path(source).resolve().name if Path(source).is_dir() else source}@{found.hexdigest()}"
 
 
 def model_type(source: str, revision: str | None = None) -> str:

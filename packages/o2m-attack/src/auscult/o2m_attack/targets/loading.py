@@ -1,6 +1,5 @@
 """A target by its name, as the commands take it."""
 
-from pathlib import Path
 from typing import Any
 
 from auscult.core.errors import InputError
@@ -75,7 +74,7 @@ def _load_chat(model: str, device: str, dtype: str, revision: str | None, option
 
     from auscult.core.device import choose_device, choose_dtype
     from auscult.o2m_attack.targets.chat import ChatTarget
-    from auscult.o2m_attack.targets.llava import explained
+    from auscult.o2m_attack.targets.llava import content_name, explained
 
     device = choose_device(device)
     precision = getattr(torch, choose_dtype(device, dtype))
@@ -84,4 +83,6 @@ def _load_chat(model: str, device: str, dtype: str, revision: str | None, option
         models: Any = transformers.AutoModelForImageTextToText
         processor = processors.from_pretrained(model, revision=revision)
         weights = models.from_pretrained(model, revision=revision, dtype=precision).to(device)
-    return ChatTarget(weights, processor, name=Path(model).name if Path(model).is_dir() else model, **options)
+    turn = (options.get("templates") or Templates()).turn
+    name = content_name(model, weights, getattr(processor, "chat_template", None), None, turn)
+    return ChatTarget(weights, processor, name=name, **options)

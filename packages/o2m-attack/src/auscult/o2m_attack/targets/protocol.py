@@ -42,7 +42,7 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it; the same for the same weights."""
+        """What reports call it, and what replies are kept under: another name for another model or other settings."""
 
     def generate(self, queries: Sequence[Query], *, max_new_tokens: int = 64) -> list[str]:
         """Return the greedy reply to each query, without the prompt and special tokens."""
