@@ -225,10 +225,24 @@ def test_another_number_of_steps_is_refused():
 def test_chunks_cover_everything_once(size):
     X, static = make_array(count=9), np.arange(9.0)[:, None]
     parts = list(in_chunks(X, static, size))
-    np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), X)
-    np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), static)
+    np.testing.assert_array_equal(np.concatenate([part.values for part in parts]), X.astype(np.float32))
+    np.testing.assert_array_equal(np.concatenate([part.static for part in parts]), static)
     cohort = make_cohort()
-    assert sum(len(part) for part, _ in in_chunks(cohort, None, size)) == 6
+    parts = list(in_chunks(cohort, None, size, bin_hours=4, window_hours=24))
+    expected = to_grid(cohort, bin_hours=4, window_hours=24)
+    for name in ("values", "time", "static", "record_id"):
+        found = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(found, getattr(expected, name))
+    with pytest.raises(InputError, match="beside a cohort"):
+        list(in_chunks(cohort, static, size))
+
+
+def test_steps_before_the_stay_are_counted_once_over_all_chunks():
+    cohort = make_cohort()
+    early = dataclasses.replace(cohort, time=cohort.time - 50)
+    with pytest.warns(UserWarning, match="30 steps lie before hour 0") as told:
+        list(in_chunks(early, None, 2))
+    assert len(told) == 1
 
 
 def test_the_model_may_see_what_is_known_at_every_third_step():

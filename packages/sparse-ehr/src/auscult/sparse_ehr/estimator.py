@@ -387,8 +387,8 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Yield stays on a grid, with the columns of the fit, some at a time."""
         preparer = self._first().preparer
         with progress("Stays", total=len(X)) as advance:
-            for part, fixed in in_chunks(X, static, _CHUNK):
-                grid = self._grid(part, fixed)
+            hours = {"bin_hours": self.bin_hours, "window_hours": self.window_hours}
+            for grid in in_chunks(X, static, _CHUNK, **hours):
                 yield preparer.align(grid if isinstance(X, Cohort) else _renamed(grid, preparer))
                 advance(len(grid))
 

@@ -61,11 +61,7 @@ def to_grid(
         For an array of another shape, infinite values, or ``static`` beside a cohort.
     """
     if isinstance(X, Cohort):
-        if static is not None:
-            raise InputError("static was given beside a cohort, which has its own: leave it out")
-        early = int((X.time < 0).sum())
-        if early:
-            warnings.warn(f"{early} steps lie before hour 0 of their stay and are left out", stacklevel=2)
+        _check(X, static)
         return Binning(hours=bin_hours, end=window_hours, empty="keep").apply(X)
     values = _numbers("X", X, 3, "[stays, steps, features]")
     count, steps, features = values.shape
@@ -86,11 +82,15 @@ def to_grid(
     )
 
 
-def in_chunks(X: Cohort | ArrayLike, static: ArrayLike | None, size: int) -> Iterator[tuple[Any, Any]]:
-    """Yield ``X`` and ``static`` a number of stays at a time, so that a large array is never copied as a whole."""
+def in_chunks(
+    X: Cohort | ArrayLike, static: ArrayLike | None, size: int, *, bin_hours: float = 1.0, window_hours: float = 48.0
+) -> Iterator[Cohort]:
+    """Yield what :func:`to_grid` returns a number of stays at a time, so that no large array is copied as a whole."""
     if isinstance(X, Cohort):
+        _check(X, static)
+        binning = Binning(hours=bin_hours, end=window_hours, empty="keep")
         for start in range(0, len(X), size):
-            yield X.select(slice(start, start + size)), static
+            yield binning.apply(X.select(slice(start, start + size)))
         return
     array = np.asarray(X)
     fixed = None if static is None else np.asarray(static)
@@ -98,7 +98,7 @@ def in_chunks(X: Cohort | ArrayLike, static: ArrayLike | None, size: int) -> Ite
         to_grid(array, fixed)  # says what is wrong
     for start in range(0, len(array), size):
         rows = slice(start, start + size)
-        yield array[rows], None if fixed is None else fixed[rows]
+        yield to_grid(array[rows], None if fixed is None else fixed[rows], bin_hours=bin_hours)
 
 
 @dataclass(frozen=True)
@@ -256,6 +256,15 @@ class Preparer:
         self.n_steps_ = steps
         self.horizon_ = steps * step_hours
         return self
+
+
+def _check(cohort: Cohort, static: ArrayLike | None) -> None:
+    """Refuse static values beside those of a cohort, and say how much of it lies before its stays."""
+    if static is not None:
+        raise InputError("static was given beside a cohort, which has its own: leave it out")
+    early = int((cohort.time < 0).sum())
+    if early:
+        warnings.warn(f"{early} steps lie before hour 0 of their stay and are left out", stacklevel=3)
 
 
 def _numbers(name: str, given: ArrayLike, ndim: int, shape: str) -> NDArray[Any]:
