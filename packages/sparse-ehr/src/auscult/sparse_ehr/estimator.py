@@ -34,7 +34,8 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     PRISM (Zhu et al., CIKM 2024, arXiv 2309.04160), by default beside boosted trees on summaries, combined and
     calibrated on stays that neither was fitted on. Members are fitted on all folds but one of the training stays,
     each on another; the fold left out decides when a member's training ends, and all folds together fit the
-    combination. A prediction is the mean of the members' and depends on nothing but the stay itself.
+    combination. A prediction is the mean of the members' and depends on nothing but the stay itself; in the released
+    variant, whose prototypes move with every batch, also on the stays before it, in this call and earlier ones.
 
     Parameters
     ----------
