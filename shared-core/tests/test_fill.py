@@ -392,6 +392,27 @@ def test_days_start_at_midnight():
         Binning(origin="midnight").apply(make([[(0, [1, x, x])]]))
 
 
+def test_a_time_on_an_edge_is_on_it_however_float32_rounds_it():
+    for minute in range(60):  # an hour after the first event is the second bin, not the first
+        cohort = make([[(minute / 60, [1, x, x]), (minute / 60 + 1, [2, x, x])]])
+        assert Binning(origin="first_event").apply(cohort).length.tolist() == [2], minute
+    for minute in range(1, 1440):  # the next midnight is the next day
+        start = np.datetime64("2150-03-01") + np.timedelta64(minute, "m")
+        cohort = make([[(-minute / 60, [0, x, x]), (0, [1, x, x]), (24 - minute / 60, [2, x, x])]], anchor=[start])
+        assert Binning(hours=24, origin="midnight").apply(cohort).values[0, :, 0].tolist() == [1, 2], minute
+    for step in range(600):  # bins of five minutes
+        cohort = make([[(step / 12, [1, x, x])]])
+        assert Binning(hours=1 / 12).apply(cohort).time[0, 0] == np.float32(step / 12), step
+    cohort = make([[(0.1, [1, x, x]), (0.3, [2, x, x]), (1.1, [3, x, x])]])
+    assert Binning(hours=0.1, end=1.1, empty="keep").apply(cohort).values[0, :, 0].tolist()[-1] == 3
+    assert Binning(hours=0.1, end=1.1, empty="keep").apply(cohort).length.tolist() == [11]
+
+
+def test_a_time_before_an_edge_stays_there():
+    cohort = make([[(5000 - 1 / 3600, [1, x, x]), (5000, [2, x, x])]])
+    assert rows(Binning(hours=1000).apply(cohort)) == [(4000, [1, x, x]), (5000, [2, x, x])]
+
+
 def test_states_are_never_averaged():
     cohort = make([[(0, [1, 0, 1]), (0.5, [2, 1, 2]), (0.9, [x, x, 4])]])
     assert rows(Binning(aggregate="mean").apply(cohort)) == [(0, [1.5, 1, pytest.approx(7 / 3)])]

@@ -243,7 +243,7 @@ def test_a_shorter_window_is_the_beginning_of_a_longer_one(kind, folder, cohort)
     assert load_cohort(f"{kind}:{folder}", hours=None).provenance["min_hours"] == "0"
 
 
-@pytest.mark.parametrize("width", [1.0, 12.0])
+@pytest.mark.parametrize("width", [1 / 12, 1.0, 12.0])
 def test_bins_are_those_of_binning(kind, folder, cohort, width):
     binned = load_cohort(f"{kind}:{folder}", bin_hours=width)
     assert_same(binned, Binning(hours=width, end=48).apply(cohort), but=("attrition",))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from auscult.core.data.cohort import AttritionRow, Cohort
 from auscult.core.data.feature import Feature
-from auscult.core.data.ragged import Combine, Ragged, gather
+from auscult.core.data.ragged import Combine, Ragged, gather, snapped
 from auscult.core.errors import InputError
 
 # The preparation that studies with hourly intensive-care panels share: bins counted from the first event, the
@@ -113,11 +113,11 @@ class Binning:
             anchors that the cohort lacks.
         """
         offset = self._offset(cohort)
-        since = cohort.time - offset[:, None]
-        early = since < 0 if self.pre_anchor == "drop" else np.zeros(since.shape, np.bool_)
-        late = since > (np.inf if self.end is None else self.end)
+        position = self._position(cohort, offset)
+        early = position < 0 if self.pre_anchor == "drop" else np.zeros(position.shape, np.bool_)
+        late = position > (np.inf if self.end is None else self._widths_to_end())
         dropped = early | late
-        index = np.where(dropped, np.nan, self._index(since))
+        index = np.where(dropped, np.nan, self._index(position))
         time = offset[:, None] + index * self.hours
         grid = self._grid(index, offset) if self.empty == "keep" else None
         binned = _regroup(cohort, time, self.aggregate, grid)
@@ -151,19 +151,29 @@ class Binning:
         offset: NDArray[np.float64] = (midnight - cohort.anchor) / np.timedelta64(1, "h")
         return offset
 
-    def _index(self, since: NDArray[Any]) -> NDArray[Any]:
+    def _position(self, cohort: Cohort, offset: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return [N, T] the widths between the origin and each step; an edge is one, however float32 rounded it."""
+        # The first event's time is rounded too.
+        rounded = 2 * np.fmax(*np.broadcast_arrays(abs(cohort.time), abs(offset[:, None])))
+        doubt = rounded if self.origin == "first_event" else cohort.time
+        return snapped(cohort.time - offset[:, None], self.hours, doubt)
+
+    def _widths_to_end(self) -> float:
+        end = np.array(self.end, np.float32)
+        return float(snapped(end, self.hours, end))
+
+    def _index(self, position: NDArray[Any]) -> NDArray[Any]:
         """Return [N, T] the bin of each step, NaN beyond a stay's length."""
-        position = since / self.hours
         index = np.floor(position) if self.edge == "next" else np.ceil(position - _EDGE) - 1
-        index = np.where(since >= 0, np.maximum(index, 0), index)
+        index = np.where(position >= 0, np.maximum(index, 0), index)
         if self.end is not None:
-            index = np.minimum(index, math.ceil(self.end / self.hours) - 1)
+            index = np.minimum(index, math.ceil(self._widths_to_end()) - 1)
         return np.maximum(index, 0) if self.pre_anchor == "fold_into_0" else index
 
     def _grid(self, index: NDArray[Any], offset: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return [N, bins] the time of every bin of a stay, NaN beyond its last."""
         last = np.fmax.reduce(index, axis=1, initial=-1.0) if self.end is None else np.full(len(index), np.inf)
-        count = math.ceil(self.end / self.hours) if self.end is not None else int(last.max(initial=-1.0)) + 1
+        count = math.ceil(self._widths_to_end()) if self.end is not None else int(last.max(initial=-1.0)) + 1
         bins = np.arange(count)
         return np.where(bins <= last[:, None], offset[:, None] + bins * self.hours, np.nan)
 

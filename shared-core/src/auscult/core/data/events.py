@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from auscult.core.data.cohort import AttritionRow
 from auscult.core.data.conversions import literal
 from auscult.core.data.panel import Panel, RangeRule
-from auscult.core.data.ragged import Combine, Ragged, gather
+from auscult.core.data.ragged import Combine, Ragged, gather, snapped
 from auscult.core.data.tree import Tree
 from auscult.core.errors import InputError
 from auscult.core.progress import progress
@@ -270,7 +270,8 @@ def _ragged_parts(
         summed = _observed(part)
         if rules.bin_hours is not None:
             at, step, which = np.nonzero(~np.isnan(part.values))
-            index = np.floor(part.time[at, step] / rules.bin_hours)
+            taken = part.time[at, step]
+            index = np.floor(snapped(taken, rules.bin_hours, taken))
             if rules.hours is not None:
                 index = np.minimum(index, np.ceil(rules.hours / rules.bin_hours) - 1)
             part = gather(at, index * rules.bin_hours, which, part.values[at, step, which], combine=in_bin, **size)

@@ -19,6 +19,24 @@ class Ragged(NamedTuple):
     length: NDArray[np.int64]
 
 
+def snapped(hours: NDArray[Any], width: float, doubt: NDArray[Any]) -> NDArray[np.float64]:
+    """Return hours as multiples of a width, whole where they are so but for their rounding to float32.
+
+    Parameters
+    ----------
+    hours
+        Times in hours, or differences of such.
+    width
+        In hours.
+    doubt
+        The times in float32 that ``hours`` come from, whose rounding is in doubt; of several the larger.
+    """
+    multiple = np.asarray(hours, np.float64) / width
+    whole = np.round(multiple)
+    near = np.abs(multiple - whole) * width <= np.spacing(np.abs(doubt).astype(np.float32)) * 0.5000001
+    return np.where(near, whole, multiple)
+
+
 def average_by_time(record: NDArray[np.int64], time: NDArray[Any], values: NDArray[np.float64]) -> Ragged:
     """Gather the rows of each record in order of time; rows of one record and time become their mean.
 

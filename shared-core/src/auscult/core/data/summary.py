@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from auscult.core.data.cohort import Cohort
 from auscult.core.data.feature import Feature
+from auscult.core.data.ragged import snapped
 from auscult.core.errors import InputError
 from auscult.core.intervals import Interval, wilson
 
@@ -106,14 +107,15 @@ def missing_over_time(cohort: Cohort, *, width: float | None = None) -> MissingO
         width = next(
             (span for span in _SPANS if np.floor(last / span) - np.floor(first / span) < _MOST_BINS), _SPANS[-1]
         )
-    lowest = np.floor(first / width)
-    bins = int(np.floor(last / width) - lowest) + 1
+    lowest, highest = np.floor(snapped(ends := np.array([first, last]), width, ends))
+    bins = int(highest - lowest) + 1
     stays = np.zeros(bins + 1, np.int64)
     found = np.zeros((bins, len(cohort.features)), np.int64)
     for begin in range(0, len(cohort), _CHUNK):
         rows = slice(begin, begin + _CHUNK)
         length = cohort.length[rows]
-        place = (np.nan_to_num(np.floor(cohort.time[rows] / width)) - lowest).astype(np.int64)
+        time = cohort.time[rows]
+        place = (np.nan_to_num(np.floor(snapped(time, width, time))) - lowest).astype(np.int64)
         has = np.flatnonzero(length)
         np.add.at(stays, place[has, 0], 1)
         np.add.at(stays, place[has, length[has] - 1] + 1, -1)
