@@ -82,11 +82,11 @@ def read_answers(folder: Path, *, clamp: bool = False, decimal_comma: bool = Fal
 
         said: dict[str, Parsed] = {}
         planned = dict(zip(plan["key"], plan["tokens"].tolist(), strict=True))
-        used = [0, 0, 0]
+        prompts = completions = estimated = 0
         for key, reply in store.items():
             if config["backend"] != "reference-range":
-                counts = count_used(reply, planned.get(key, 0), config["max_tokens"])
-                used = [whole + one for whole, one in zip(used, counts, strict=True)]
+                prompt, completion, guessed = count_used(reply, planned.get(key, 0), config["max_tokens"])
+                prompts, completions, estimated = prompts + prompt, completions + completion, estimated + guessed
             if form in ("yes_no", "digit"):
                 said[key] = read_probability(reply["text"], reply["logprobs"], form)._replace(raw="")
             else:
@@ -100,7 +100,7 @@ def read_answers(folder: Path, *, clamp: bool = False, decimal_comma: bool = Fal
     found = [result(key, status) for key, status in zip(plan["key"], plan["status"], strict=True)]
     for name in ("status", "value", "reason"):
         plan[name] = pd.Series([getattr(one, name) for one in found], index=plan.index, dtype=object)
-    return Answers(_vote(plan), *used, facts, config)
+    return Answers(_vote(plan), prompts, completions, estimated, facts, config)
 
 
 def open_answers(folder: Path) -> RunStore:
