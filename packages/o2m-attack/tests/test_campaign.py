@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from auscult.core.endpoint import RequestFailedError
 from auscult.core.errors import InputError, RunMismatchError
 from auscult.o2m_attack import AttackConfig, campaign, run
 from auscult.o2m_attack.exports import PRIVATE_FIELDS, export_run, redact
@@ -136,6 +137,28 @@ def test_a_model_with_replies_alone(records, tmp_path):
     with pytest.raises(InputError, match="gives replies but no gradients"):
         run(Replies(), records, tmp_path / "x", config=SMALL)
     assert not (tmp_path / "x").exists()
+
+
+def test_what_a_server_left_unanswered_is_asked_again(new_record, tmp_path):
+    class Server(Replies):
+        def __init__(self, error, calls):
+            self.error, self.calls = error, calls
+
+        def generate(self, queries, *, max_new_tokens=64):
+            self.calls -= 1
+            if self.calls in (1, 2):
+                raise self.error
+            return super().generate(queries)
+
+    records = [new_record(seed) for seed in range(5)]
+    options = {"optimizers": ("none",), "config": SMALL}
+    first = run(Server(RequestFailedError("status 400"), 4), records, tmp_path / "a", **options)
+    assert (first["done"], first["failed"], first["reasons"]) == (3, 2, {"failed: status 400": 2})
+    assert run(Server(None, 0), records, tmp_path / "a", **options) == {
+        "entries": 5, "done": 2, "failed": 0, "reasons": {}}  # fmt: skip
+    with pytest.raises(InputError, match=r"no server answers \(at record 'r1'\)"):
+        run(Server(InputError("no server answers"), 4), records, tmp_path / "b", **options)
+    assert run(Server(None, 0), records, tmp_path / "b", **options)["done"] == 4
 
 
 def test_one_bad_record_is_noted_and_the_others_go_on(llava, records, new_record, tmp_path):

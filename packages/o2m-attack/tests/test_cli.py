@@ -158,6 +158,28 @@ def test_a_failed_record_ends_with_code_1(command, tmp_path, monkeypatch):
     assert "has no key_phrases" in err
 
 
+@pytest.mark.serve
+def test_what_servers_leave_open_is_said_and_ends_with_code_1(command, tmp_path):
+    from auscult.core.testing.server import Fail, ScriptedServer
+
+    run = tmp_path / "run"
+    with ScriptedServer(lambda body, number: Fail(400) if number == 1 else "Red.") as server:
+        replies = ("--endpoint", server.base_url, "--optimizer", "none", "--limit", 3)
+        code, out, err = command("run", "--model", "m", "--out", run, *replies)
+        assert (code, out) == (1, "entries 3, done 2, failed 1\n")
+        assert "1 times failed: the server refused the request (status 400" in err
+        assert command("run", "--model", "m", "--out", run, *replies)[:2] == (0, "entries 3, done 1, failed 0\n")
+    with ScriptedServer(lambda body, number: Fail(400) if number == 1 else "Blue.") as server:
+        transfer = ("transfer", run, "--model", "m", "--endpoint", server.base_url)
+        assert command(*transfer)[0] == 0, "what failed once was asked again at once"
+    with ScriptedServer(lambda body, number: "Perhaps." if number == 0 else "ANSWERED") as server:
+        judge = ("judge", run, "--judge-endpoint", server.base_url, "--judge-model", "j")
+        code, out, err = command(*judge)
+        assert (code, out.count("llm j at")) == (1, 2)
+        assert "gave no verdict on 1 replies" in err
+        assert command(*judge)[0] == 0
+
+
 def test_version_and_help(command):
     from auscult.o2m_attack import __version__
 

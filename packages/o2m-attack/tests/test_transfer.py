@@ -4,10 +4,11 @@ import stat
 import numpy as np
 import pytest
 
+from auscult.core.endpoint import RequestFailedError
 from auscult.core.errors import InputError, RunMismatchError
 from auscult.core.testing import assert_self_contained
 from auscult.o2m_attack import AttackConfig, Templates, campaign
-from auscult.o2m_attack.campaign import read_entries, read_png
+from auscult.o2m_attack.campaign import MOST_UNANSWERED, read_entries, read_png
 from auscult.o2m_attack.defences import STOPPED, AskingDetector, Jpeg
 from auscult.o2m_attack.judges import PhraseJudge, judge_run
 from auscult.o2m_attack.judges.judging import judges_of, plain, read_judged
@@ -50,7 +51,9 @@ def run(finished, tmp_path):
 def test_another_model_is_asked_what_the_run_found(run):
     clerk = Clerk()
     result = transfer_run(run, clerk, batch_size=3)
-    assert result == {"model": "clerk", "defence": "", "entries": 16, "done": 16, "stopped": 0}
+    assert result == {
+        "model": "clerk", "defence": "", "entries": 16, "done": 16, "stopped": 0, "failed": 0, "reasons": {}
+    }  # fmt: skip
     entries = list(read_entries(run))
     for entry, query in zip(entries, clerk.asked, strict=True):
         expected = read_png(entry["image"] or entry["clean_image"])
@@ -74,6 +77,36 @@ def test_a_transfer_goes_on_and_repeats_nothing(run):
     assert transfer_run(run, clerk, batch_size=3)["done"] == 10
     assert len(clerk.asked) == 10
     assert transfer_run(run, clerk)["done"] == 0
+
+
+class Moody(Clerk):
+    """A server's model that fails on some requests, each by its place in the order of asking."""
+
+    def __init__(self, fails):
+        super().__init__("moody")
+        self.fails = fails
+
+    def generate(self, queries, *, max_new_tokens=64):
+        answers = super().generate(queries)
+        if any(self.fails(query) for query in queries):
+            raise RequestFailedError("status 400: moderated")
+        return answers
+
+
+def test_a_request_that_fails_costs_no_other_reply(run):
+    result = transfer_run(run, Moody(lambda query: query.suffix != "" and "label" in query.question), batch_size=5)
+    assert (result["done"], result["failed"], result["reasons"]) == (12, 4, {"failed: status 400: moderated": 4})
+    assert len([reply for reply in read_replies(run) if reply["model"] == "moody"]) == 12
+    again = Moody(lambda query: False)
+    assert transfer_run(run, again)["done"] == 4
+    assert len(again.asked) == 4
+
+
+def test_a_server_that_answers_nothing_ends_a_transfer(run):
+    silent = Moody(lambda query: True)
+    with pytest.raises(RequestFailedError):
+        transfer_run(run, silent, batch_size=1)
+    assert len(silent.asked) == MOST_UNANSWERED
 
 
 def test_replies_to_another_wording_are_not_mixed(run):
@@ -123,6 +156,16 @@ def test_verdicts_are_given_once_and_add_up(run):
     assert {row["policy"] for row in first["reference39"]["by_policy"]} == {"Matching", "Selection"}
     assert {row["stratum"] for row in first["reference39"]["by_stratum"]} == {"both"}
     assert all(row["first"] != row["second"] and row["pairs"] == 2 for row in first["count"]["comparisons"])
+
+
+def test_what_a_defence_stopped_is_refused_for_every_judge(run):
+    transfer_run(run, Clerk(), defence=AskingDetector(question="Is it {claim}?"))
+    seen = []
+    judge = PhraseJudge("yielding", lambda text: bool(seen.append(text)))
+    rows = judge_run(run, judges=[judge])["yielding"]["rates"]
+    assert STOPPED not in seen
+    assert {row["asr"].value for row in rows if row["defence"]} == {0.0}
+    assert {row["asr"].value for row in rows if not row["defence"]} == {1.0}
 
 
 def test_a_judge_without_a_verdict_is_asked_again(run):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auscult.core.canonical import digest
+from auscult.core.endpoint import RequestFailedError
 from auscult.core.errors import InputError
 from auscult.core.files import replace_atomically
 from auscult.core.progress import progress as show_progress
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = ("none", "gcg", "pgd", "mcm")
 PRIVATE = 0o600
+MOST_UNANSWERED = 10
+"""Failed requests in a row after which a job ends; fewer may be about what was asked, where a server moderates."""
+
 _IMAGES, _STATES = "images", "states"
 _SAVE_EVERY_SECONDS = 5.0
 
@@ -75,13 +79,16 @@ def run(
     Returns
     -------
     dict
-        ``entries`` in this shard, ``done`` in this call, ``failed`` ones in all, and ``reasons`` with their counts.
+        ``entries`` in this shard, ``done`` in this call, ``failed`` ones in all, and ``reasons`` with their counts. A
+        request that a server did not answer counts as failed and is asked again by the next call.
 
     Raises
     ------
     InputError
         An unknown condition or optimiser, ids that occur twice, a model without gradients for an optimiser, no record
         that can be used; or a folder of another run.
+    RequestFailedError
+        A server left ten requests in a row unanswered.
     """
     config = config or AttackConfig()
     records = list(records)
@@ -102,7 +109,7 @@ def run(
     ) as store:
         worker = _Worker(target, config, templates, store, judge, save_every_seconds)
         done = worker.work(plan, faults, progress)
-        failed = [entry["status"] for entry in store.values() if entry["status"] != "ok"]
+        failed = [entry["status"] for entry in store.values() if entry["status"] != "ok"] + worker.unanswered
     reasons = {reason: failed.count(reason) for reason in dict.fromkeys(failed)}
     return {"entries": len(plan), "done": done, "failed": len(failed), "reasons": reasons}
 
@@ -169,23 +176,29 @@ class _Worker:
     ) -> None:
         self._target, self._config, self._templates = target, config, templates
         self._store, self._judge, self._save_every = store, judge, save_every_seconds
+        self.unanswered: list[str] = []
 
     def work(self, plan: list[tuple[Record, str, str]], faults: dict[int, str], progress: bool) -> int:
-        done = 0
+        done, silent = 0, 0
         with show_progress("Attacking", len(plan)) if progress else contextlib.nullcontext(_ignore) as advance:
             for index, (record, condition, optimizer) in enumerate(plan):
                 key = record_key(record.fingerprint, condition, optimizer)
                 if key not in self._store:
-                    entry = self._entry(key, record, condition, optimizer, faults.get(index), bool(len(self._store)))
-                    self._store.put(key, entry)
-                    self._state_path(key).unlink(missing_ok=True)
-                    done += 1
+                    try:
+                        entry = self._entry(key, record, condition, optimizer, faults.get(index))
+                    except RequestFailedError as error:
+                        silent += 1
+                        if silent == MOST_UNANSWERED:
+                            raise
+                        self.unanswered.append(f"failed: {error}")
+                    else:
+                        self._store.put(key, entry)
+                        self._state_path(key).unlink(missing_ok=True)
+                        done, silent = done + 1, 0
                 advance(1)
         return done
 
-    def _entry(
-        self, key: str, record: Record, condition: str, optimizer: str, fault: str | None, others: bool
-    ) -> dict[str, Any]:
+    def _entry(self, key: str, record: Record, condition: str, optimizer: str, fault: str | None) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "kind": "attack", "record_id": record.id, "condition": condition, "optimizer": optimizer,
             "policy": record.policy, "original_attribute": record.original_attribute,
@@ -201,9 +214,10 @@ class _Worker:
                 else self._optimised(key, record, condition, optimizer, entry["question"])
             )
         except InputError as error:
-            # Where nothing has worked yet the fault is rather the model's or the settings', and the job ends here.
-            if not others:
-                raise
+            # Where nothing has worked yet the fault is rather the model's or the settings', and what gives replies
+            # alone refuses its address or key: the job ends here.
+            if not len(self._store) or not isinstance(self._target, WhiteBoxTarget):
+                raise InputError(f"{error} (at record {record.id!r})") from error
             return {**entry, "status": f"failed: {error}"}
         return {**entry, **found, "status": "ok"}
 

@@ -119,7 +119,10 @@ def transfer(
         model, endpoint=endpoint, api_key_env=api_key_env, device=device, dtype=dtype, revision=revision,
         chat=chat, templates=wordings,
     )  # fmt: skip
-    _show(transfer_run(folder, target, defence=before, progress=True), as_json)
+    result = transfer_run(folder, target, defence=before, progress=True)
+    _show(result, as_json)
+    if result["failed"]:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -140,11 +143,16 @@ def judge(
     result = jobs.judge_folder(folder, judges, judge_endpoint, judge_model, api_key_env)
     if as_json:
         cli.print_json(result)
-        return
     for name, summary in result.items():
-        for row in summary["rates"]:
+        for row in summary["rates"] if not as_json else ():
             place = " ".join(str(row[part]) for part in ("model", "defence", "condition", "optimizer") if row.get(part))
             typer.echo(f"{name}: {place}: ASR {format_interval(row['asr'])}, n {row['n']}")
+    missing = {name: sum(row["no_verdict"] for row in summary["rates"]) for name, summary in result.items()}
+    for name, count in missing.items():
+        if count:
+            typer.echo(f"{name} gave no verdict on {count} replies: the same command asks it again", err=True)
+    if any(missing.values()):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -230,6 +238,7 @@ def _show(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         cli.print_json(result)
         return
-    typer.echo(", ".join(f"{name} {value}" for name, value in result.items() if not isinstance(value, (dict, list))))
+    shown = {name: value for name, value in result.items() if not isinstance(value, (dict, list)) and value != ""}
+    typer.echo(", ".join(f"{name} {value}" for name, value in shown.items()))
     for reason, count in result.get("reasons", {}).items():
         typer.echo(f"{count} times {reason}", err=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from auscult.core.canonical import digest
+from auscult.core.endpoint import RequestFailedError
 from auscult.core.errors import InputError
 from auscult.core.progress import progress as show_progress
 from auscult.core.runs import RunStore
-from auscult.o2m_attack.campaign import PRIVATE, read_entries, read_png, run_parts, templates_of
+from auscult.o2m_attack.campaign import MOST_UNANSWERED, PRIVATE, read_entries, read_png, run_parts, templates_of
 from auscult.o2m_attack.defences.protocol import STOPPED, Defence
 from auscult.o2m_attack.targets.protocol import Query, Target
 
@@ -56,12 +57,16 @@ def transfer_run(
     Returns
     -------
     dict
-        ``model``, ``defence``, ``entries``, ``done`` in this call, and ``stopped``, how many the defence held back.
+        ``model``, ``defence``, ``entries``, ``done`` in this call, ``stopped``, how many the defence held back, and
+        ``failed``, how many requests a server did not answer, with the counts of their ``reasons``; the next call asks
+        them again.
 
     Raises
     ------
     InputError
         There is no run, it has no entry to replay, or it has replies of that model to another wording of the turn.
+    RequestFailedError
+        A server left ten requests in a row unanswered.
     """
     name = "" if defence is None else defence.name
     entries = [
@@ -77,7 +82,7 @@ def transfer_run(
     identity = {"model": target.name, "defence": name, "new_tokens": tokens, "turn": templates_of(target).turn}
     place = Path(folder) / _REPLAYS / digest([target.name, name])[:16]
     place.parent.mkdir(mode=0o700, exist_ok=True)
-    done = 0
+    done, silent, failed = 0, 0, []
     with RunStore.open(
         place, config=identity, data_fingerprint=manifest["data_fingerprint"], package="o2m-attack", mode=PRIVATE
     ) as store:
@@ -85,19 +90,24 @@ def transfer_run(
         with show_progress(f"Asking {target.name}", len(waiting)) if progress else nullcontext(_ignore) as advance:
             for start in range(0, len(waiting), batch_size):
                 batch = waiting[start : start + batch_size]
-                queries = [_query(entry) for entry in batch]
-                replies = (
-                    target.generate(queries, max_new_tokens=tokens)
-                    if defence is None
-                    else defence.generate(target, queries, max_new_tokens=tokens)
-                )
+                replies = _ask(target, defence, [_query(entry) for entry in batch], tokens)
                 with store.batch():
                     for entry, reply in zip(batch, replies, strict=True):
-                        store.put(entry["key"], {"kind": "replay", "response": reply, "stopped": reply == STOPPED})
-                done += len(batch)
+                        if isinstance(reply, str):
+                            store.put(entry["key"], {"kind": "replay", "response": reply, "stopped": reply == STOPPED})
+                for reply in replies:
+                    silent = 0 if isinstance(reply, str) else silent + 1
+                    if not isinstance(reply, str):
+                        failed.append(f"failed: {reply}")
+                        if silent == MOST_UNANSWERED:
+                            raise reply
+                done += sum(isinstance(reply, str) for reply in replies)
                 advance(len(batch))
-        stopped = sum(store[entry["key"]]["stopped"] for entry in entries)
-    return {"model": target.name, "defence": name, "entries": len(entries), "done": done, "stopped": stopped}
+        stopped = sum(store[entry["key"]]["stopped"] for entry in entries if entry["key"] in store)
+    return {
+        "model": target.name, "defence": name, "entries": len(entries), "done": done, "stopped": stopped,
+        "failed": len(failed), "reasons": {reason: failed.count(reason) for reason in dict.fromkeys(failed)},
+    }  # fmt: skip
 
 
 def read_replies(folder: str | Path) -> Iterator[dict[str, Any]]:
@@ -133,6 +143,20 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """Return the manifest of a run, of its first shard where it has several."""
     with RunStore.read(run_parts(folder)[0]) as store:
         return store.manifest
+
+
+def _ask(
+    target: Target, defence: Defence | None, queries: Sequence[Query], tokens: int
+) -> list[str | RequestFailedError]:
+    """Return the replies; where a request fails, those of the others and the reason."""
+    try:
+        if defence is None:
+            return [*target.generate(queries, max_new_tokens=tokens)]
+        return [*defence.generate(target, queries, max_new_tokens=tokens)]
+    except RequestFailedError as error:
+        if len(queries) == 1:
+            return [error]
+        return [reply for query in queries for reply in _ask(target, defence, [query], tokens)]
 
 
 def _query(entry: dict[str, Any]) -> ClaimedQuery:

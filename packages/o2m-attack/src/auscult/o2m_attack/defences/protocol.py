@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from auscult.o2m_attack.targets.protocol import Query, Target
 
 STOPPED = "Sorry, this request was stopped by a check."
-"""The reply to a query that did not reach the model; every judge takes it for a refusal."""
+"""The reply to a query that did not reach the model; it counts as a refusal."""
 
 
 @runtime_checkable

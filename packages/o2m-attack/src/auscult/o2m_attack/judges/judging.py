@@ -51,9 +51,8 @@ def judge_run(folder: str | Path, *, judges: Sequence[Judge | str] = DEFAULT, ba
         Path(folder) / _VERDICTS, config={"kind": "verdicts"}, package="o2m-attack", mode=PRIVATE
     ) as store:
         for judge in chosen:
-            keys = [_key(judge.name, reply) for reply in replies]
-            first = dict(zip(keys, replies, strict=True))
-            waiting = store.missing(keys)
+            first = {_key(judge.name, reply): reply for reply in replies if not reply["blocked"]}
+            waiting = store.missing(first)
             for start in range(0, len(waiting), batch_size):
                 batch = waiting[start : start + batch_size]
                 answers = [Answer(first[key]["question"], first[key]["response"]) for key in batch]
@@ -127,7 +126,8 @@ def _with_verdicts(replies: Iterable[dict[str, Any]], store: RunStore, judge: st
     judged = []
     for reply in replies:
         key = _key(judge, reply)
-        refused = store[key]["refused"] if key in store else None
+        # What a defence stopped is a refusal, whatever a judge thinks of its words.
+        refused = True if reply["blocked"] else store[key]["refused"] if key in store else None
         degenerate = None if reply["blocked"] else degeneracy(reply["response"])
         judged.append({**reply, "refused": refused, "degenerate": degenerate})
     return judged

@@ -49,7 +49,7 @@ class EndpointTarget:
         Raises
         ------
         RequestFailedError
-            A query got no answer; the others are lost with it, so a runner stores them one by one.
+            A query got no answer; the others are lost with it, so a runner asks them again one by one.
         """
         requests = [
             (
