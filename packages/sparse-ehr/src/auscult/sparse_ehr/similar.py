@@ -113,7 +113,8 @@ def find_similar(
     InputError
         Where k is not within 1 to M.
     """
-    if not isinstance(k, (int, np.integer)) or not 1 <= k <= len(reference):
+    asked: Any = k
+    if not isinstance(asked, (int, np.integer)) or not 1 <= k <= len(reference):
         raise InputError(f"k is {k!r}: give a whole number from 1 to {len(reference)}, the number of training stays")
     count = min(k + (own is not None), len(reference))
     arrays = (summary, confidence, reference.summary, reference.confidence)

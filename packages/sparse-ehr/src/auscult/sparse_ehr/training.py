@@ -159,7 +159,7 @@ class _Run:
         self.history: list[dict[str, float]] = []
         settings = {name: value for name, value in vars(config).items() if name != "device"}
         arrays = [*vars(inputs).values(), label, *vars(held_out).values(), held_out_label]
-        data = [(array.shape, hashlib.sha256(np.ascontiguousarray(array)).hexdigest()) for array in arrays]
+        data = [(array.shape, hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()) for array in arrays]
         self.identity = digest([settings, vars(model.config), seed, data])
 
     def is_over(self) -> bool:
