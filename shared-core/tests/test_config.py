@@ -301,3 +301,29 @@ class TestPydantic:
         with pytest.raises(ConfigError) as mistake:
             read(tmp_path, text, models[0])
         assert message in str(mistake.value).replace(str(tmp_path) + "/", "")
+
+    def test_a_check_of_its_own_speaks_alone(self, tmp_path):
+        pydantic = pytest.importorskip("pydantic")
+
+        class Pair(pydantic.BaseModel):
+            low: int = 0
+            high: int = 1
+
+            @pydantic.model_validator(mode="after")
+            def ordered(self):
+                if self.low > self.high:
+                    raise ValueError("low lies above high: swap them")
+                return self
+
+        class Whole(pydantic.BaseModel):
+            pair: Pair = Pair()
+
+        for cls, content, message in (
+            (Pair, {"low": 2}, "low lies above high: swap them"),
+            (Whole, {"pair": {"low": 2}}, "'pair' in the configuration: low lies above high: swap them"),
+        ):
+            with pytest.raises(ConfigError) as mistake:
+                load_config(cls, content)
+            assert str(mistake.value) == message
+        with pytest.raises(ConfigError, match=r"^low lies above high: swap them \(in .*run.yaml\)$"):
+            read(tmp_path, "low: 2", Pair)

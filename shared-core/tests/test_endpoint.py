@@ -139,6 +139,34 @@ def test_a_wrong_key_or_address_ends_the_job_with_one_sentence(status, word):
     assert len(server.bodies) <= 8
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_server_that_answers_may_refuse_one_request(status):
+    def behave(body, number):
+        return Fail(status, {}, '{"error": {"message": "flagged"}}') if number % 5 == 4 else echo(body, number)
+
+    with ScriptedServer(behave) as server:
+        answers = collect(server, [(str(i), ask("?")) for i in range(200)], concurrency=1)
+    failed = [answer for answer in answers.values() if isinstance(answer, RequestFailedError)]
+    assert len(failed) == 40
+    assert "flagged" in str(failed[0])
+    assert len(server.bodies) == 200
+
+
+@pytest.mark.parametrize(("status", "most"), [(401, 4), (403, 30), (404, 30)])
+def test_a_server_that_refuses_from_some_moment_on_ends_the_job(status, most):
+    with ScriptedServer(lambda body, number: Fail(status) if number > 9 else "fine") as server:
+        with pytest.raises(InputError, match=r"OPENAI_API_KEY|base URL"):
+            collect(server, [(str(i), ask("?")) for i in range(1000)], concurrency=4)
+        assert len(server.bodies) <= 10 + most
+
+
+def test_a_server_that_is_too_slow_is_not_said_to_be_absent():
+    with ScriptedServer(lambda body, number: Hang(5, "late")) as server, pytest.raises(InputError) as caught:
+        one(server, timeout=0.1, attempts=2)
+    assert "no answer within 0.1 s, 2 times: raise the timeout" in str(caught.value)
+    assert "no server answers" not in str(caught.value)
+
+
 def test_nobody_at_the_address_ends_the_job_with_one_sentence():
     with ScriptedServer(echo) as server:
         address = server.base_url

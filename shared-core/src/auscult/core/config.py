@@ -24,6 +24,7 @@ __all__ = ["canonical_json", "difference", "digest", "dump_config", "load_config
 
 T = TypeVar("T")
 
+_MAPPING = "the configuration"
 _LISTS = (list, tuple, collections.abc.Sequence)
 _DICTS = (dict, collections.abc.Mapping)
 # YAML 1.1 takes a number for text unless its exponent follows a point and a sign: 1e-4, 1e5, 2.5e3.
@@ -68,7 +69,7 @@ def load_config(cls: type[T], source: str | Path | Mapping[str, Any]) -> T:
     auscult.core.errors.ConfigError: unknown key 'bta' in the configuration: did you mean 'beta'?
     """
     if isinstance(source, Mapping):
-        return typing.cast(T, _section(cls, source, _Place("the configuration")))
+        return typing.cast(T, _section(cls, source, _Place(_MAPPING)))
     return typing.cast(T, _section(cls, _read_yaml(Path(source)), _Place(str(source))))
 
 
@@ -174,8 +175,11 @@ def _model(cls: Any, value: Mapping[str, Any], place: _Place) -> Any:
         first = error.errors()[0]
         for step in first["loc"]:
             place = place.item(step) if isinstance(step, int) else place.key(step)
-        given = "" if first["type"] == "missing" else f", not {first['input']!r}"
-        raise ConfigError(f"'{place.path}' in {place.source}: {first['msg']}{given}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        if not place.path:  # a check across settings
+            raise ConfigError(message + f" (in {place})" * (place.source != _MAPPING)) from error
+        given = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
+        raise ConfigError(f"'{place.path}' in {place.source}: {message}{given}") from error
 
 
 def _convert(expected: Any, value: Any, place: _Place) -> Any:

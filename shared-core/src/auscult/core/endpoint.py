@@ -4,7 +4,8 @@ Works with hosted APIs, vLLM, Ollama, llama.cpp and ``transformers serve``; only
 
 - At most ``concurrency`` requests are in flight; a 429 halves that number and each success raises it a little.
 - 408, 409, 429, 5xx, timeouts and broken connections are tried again, after ``Retry-After`` where the server
-  gives it; any other status is final.
+  gives it; any other status is final. A wrong address or key ends the job; 403 and 404 from a server that has
+  answered before are failures of one request, unless they go on.
 - A JSON schema is asked for where the server accepts it. A server may ignore it without a word, so whoever asked
   validates the reply in every case.
 - The key is read from the environment when a connection is opened. It is part of no configuration, message or error.
@@ -50,6 +51,11 @@ RETRIED = frozenset({408, 409, 429})
 
 WRONG_ADDRESS = frozenset({301, 302, 303, 307, 308, 401, 403, 404, 405})
 """Statuses that no request to this address with this key will escape: the whole job ends."""
+
+OF_ONE_REQUEST = frozenset({403, 404})
+"""Those of them that, once the server has answered, may be about one request, such as one that moderation stops."""
+
+_MOST_REFUSED = 20  # one after the other; then it is the key or the address after all
 
 _LONGEST_WAIT = 60.0
 _LONGEST_DETAIL = 200
@@ -240,6 +246,8 @@ class Client:
         self._gate = _Gate(endpoint.concurrency)
         self._resume_at = 0.0
         self._heard = False
+        self._answered = False
+        self._refused = 0
         self._takes_schema = True
         self._key = ""
 
@@ -316,7 +324,10 @@ class Client:
             if outcome.status == 200:
                 return _read_reply(outcome.text)
             if outcome.status in WRONG_ADDRESS:
-                raise InputError(self._explain_refusal(outcome))
+                self._refused += 1
+                of_one = outcome.status in OF_ONE_REQUEST and self._answered and self._refused <= _MOST_REFUSED
+                if not of_one:
+                    raise InputError(self._explain_refusal(outcome))
             if outcome.status in (400, 422) and request.schema is not None and with_schema:
                 # Not counted on for long: the same request without the schema shows whether that was the reason.
                 outcome = await self._attempt(json.dumps(request.body(self.endpoint.model, with_schema=False)).encode())
@@ -327,6 +338,11 @@ class Client:
                 raise RequestFailedError(f"the server refused the request ({self._describe(outcome)})")
             if attempt < self.endpoint.attempts:
                 await self._wait(attempt, outcome)
+        if not self._heard and outcome.timed_out:
+            raise InputError(
+                f"{self.endpoint.base_url} has given no answer within {self.endpoint.timeout:g} s, "
+                f"{self.endpoint.attempts} times: raise the timeout if it is slow, else check that it is running"
+            )
         if not self._heard:
             raise InputError(
                 f"no server answers at {self.endpoint.base_url} ({self._describe(outcome)}): "
@@ -350,10 +366,11 @@ class Client:
             if outcome.status == 429:
                 self._gate.slow_down(started)
             elif outcome.status == 200:
+                self._answered, self._refused = True, 0
                 self._gate.speed_up()
             return outcome
         except TimeoutError:
-            return _Outcome(0, f"no answer within {self.endpoint.timeout:g} s", None)
+            return _Outcome(0, f"no answer within {self.endpoint.timeout:g} s", None, timed_out=True)
         except (aiohttp.ClientError, OSError) as error:
             return _Outcome(0, f"{type(error).__name__}: {error}", None)
         finally:
@@ -386,6 +403,7 @@ class Client:
     def _explain_refusal(self, outcome: "_Outcome") -> str:
         if outcome.status in (401, 403):
             held = "refuses the key in" if self._key else "wants a key, and none is in"
+            held = f"refuses the request, or {held}" if outcome.status == 403 else held
             return (
                 f"{self.endpoint.base_url} {held} the environment variable {self.endpoint.api_key_env} "
                 f"({self._describe(outcome)}): set it to a key of this server"
@@ -402,6 +420,7 @@ class _Outcome(NamedTuple):
     status: int
     text: str
     retry_after: float | None
+    timed_out: bool = False
 
 
 class _Gate:
