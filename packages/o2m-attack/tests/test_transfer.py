@@ -238,6 +238,24 @@ def test_the_report_tells_all_and_shows_no_text(run):
     assert "Which name is on the label?" in shown
 
 
+def test_a_report_judges_what_has_come_since(run):
+    """Before, replies that were replayed after the judging were missing in its rates without a word."""
+
+    class Newcomer(Clerk):
+        def generate(self, queries, *, max_new_tokens=64):
+            return [f"Sorry, {query.suffix}" for query in queries]
+
+    own = PhraseJudge("own", lambda text: False)
+    judge_run(run, judges=["prefix", own])
+    transfer_run(run, Newcomer("newcomer"))
+    page = write_report(run).read_text("utf-8")
+    assert "have no verdict" not in page
+    assert all(reply["refused"] for reply in read_judged(run, "prefix") if reply["replayed"])
+    assert "16 of 32 replies have no verdict of this judge" in write_report(run, judge="own").read_text("utf-8")
+    with pytest.raises(InputError, match="'reference39' has not judged"):
+        write_report(run, judge="reference39")
+
+
 def test_a_report_of_replies_alone(tmp_path, new_record):
     campaign.run(Clerk(), [new_record()], tmp_path / "run", conditions=("2m",), optimizers=("none",), config=CONFIG)
     page = write_report(tmp_path / "run").read_text("utf-8")

@@ -184,6 +184,9 @@ def relevance(
 def report(
     folder: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
     out: Annotated[Path | None, typer.Option("--out", help="The page; report.html in the run's folder.")] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="Whose verdicts make the tables; the first that judged if not given.")
+    ] = None,
     show_text: ShowText = False,
 ) -> None:
     """Write a page about a run, and its entries and steps as JSON Lines and parquet."""
@@ -192,7 +195,7 @@ def report(
 
     if out is not None and out.suffix != ".html":
         raise InputError(f"--out {str(out)!r}: the name must end in .html")
-    page = write_report(folder, out, show_text=show_text)
+    page = write_report(folder, out, judge=judge, show_text=show_text)
     for path in (page, *export_run(folder, out.parent if out else None, show_text=show_text)):
         typer.echo(str(path))
 

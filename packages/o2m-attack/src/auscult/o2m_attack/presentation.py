@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from auscult.core.errors import InputError
 from auscult.core.report import Report
 from auscult.o2m_attack.campaign import OPTIMIZERS, PRIVATE, read_entries
 from auscult.o2m_attack.exports import redacted_text
-from auscult.o2m_attack.judges.judging import judge_run, judges_of, read_judged, summarise
+from auscult.o2m_attack.judges.judging import DEFAULT, judge_run, judges_of, read_judged, summarise
 from auscult.o2m_attack.judges.tallies import rates
 from auscult.o2m_attack.plots import plot_images, plot_losses, plot_modalities
 from auscult.o2m_attack.transfer import read_manifest
@@ -28,7 +29,8 @@ def write_report(
     Parameters
     ----------
     folder
-        Of a run. It is judged by the default judges if it has not been judged yet.
+        Of a run. It is judged by the default judges if it has not been judged yet, and by those of them that have
+        judged it where replies have come since.
     out
         The page; ``report.html`` in the run's folder if None.
     judge
@@ -44,12 +46,18 @@ def write_report(
     Raises
     ------
     InputError
-        There is no run, or it has no reply.
+        There is no run, it has no reply, or the judge has not judged it.
     """
     judges = judges_of(folder)
     if not judges:
         judges = list(judge_run(folder))
+    # Rules cost nothing: what was replayed since they judged is judged now.
+    late = [one for one in judges if one in DEFAULT and _open(read_judged(folder, one))]
+    if late:
+        judge_run(folder, judges=late)
     chosen = judge or judges[0]
+    if chosen not in judges:
+        raise InputError(f"{chosen!r} has not judged {folder}: use {', '.join(judges)}, or judge it first")
     replies = read_judged(folder, chosen)
     summary = summarise(replies)
     direct = [reply for reply in replies if not reply["replayed"]]
@@ -58,6 +66,11 @@ def write_report(
         "What the model refused, and what it was led to", subtitle=f"o2m-attack: {manifest['config']['model']}"
     )
     _overview(page, manifest, direct, chosen, show_text)
+    if unjudged := _open(replies):
+        page.note(
+            f"{unjudged} of {len(replies)} replies have no verdict of this judge and are left out of its rates: let it "
+            "judge again.", "warning",
+        )  # fmt: skip
     _refusals(page, [reply for reply in direct if reply["optimizer"] == "none"])
     _optimisers(page, summary, direct)
     _courses(page, direct)
@@ -73,6 +86,10 @@ def write_report(
     page.write(path)
     path.chmod(PRIVATE)
     return path
+
+
+def _open(replies: Sequence[dict[str, Any]]) -> int:
+    return sum(reply["refused"] is None for reply in replies)
 
 
 def _overview(
