@@ -189,6 +189,10 @@ def test_the_lcm_preset_fuses_its_adapter_and_takes_its_scheduler(sd, tmp_path):
         plan(PROMPTS[:1], replace(config, num_candidates=2), 0), fused, replace(config, num_candidates=2, batch_size=2)
     )
     assert pixels.shape == (2, 32, 32, 3)
+    # Its scheduler draws noise in every step, which is each picture's own.
+    jobs = plan(PROMPTS[:1], replace(config, num_candidates=2), 0)
+    ((_, alone),) = draw(jobs[1:], fused, replace(config, num_candidates=2, batch_size=2))
+    assert (alone[0] == pixels[1]).all()
     weights = {
         name: value
         for name, value in fused.unet.state_dict().items()

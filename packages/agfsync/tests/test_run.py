@@ -54,7 +54,7 @@ def test_a_run_does_all_stages_and_a_second_call_nothing(done):
     assert summary["prompts"]["prompts"] == 6
     assert summary["candidates"] == {"images": 24, "black": 0}
     assert summary["score"]["images"] == 24
-    assert sum(summary["score"]["variance_shares"].values()) == pytest.approx(1)
+    assert sum(summary["pairs"]["variance_shares"].values()) == pytest.approx(1)
     # Four pictures a prompt hold two pairs at the most.
     assert 0 < summary["pairs"]["pairs"] <= 2 * 6
     assert summary["train"]["steps"] == 4
@@ -130,6 +130,9 @@ def test_files_of_your_own_stand_for_any_stage(done, tmp_path):
     names = ("id", "k", "vqa", "clip", "aesthetic")
     use("score", write("score", [{name: row[name] for name in names} for row in read_rows(folder, "score")]), root)
     assert run(SMALL, root, stages=["score", "pairs"])["pairs"] == done[1]["pairs"]
+    use("train", folder / "train" / "adapter", root)
+    run(SMALL, root, stages=["evaluate"])
+    assert "Preferred and other" in (root / "evaluate" / "report.html").read_text("utf-8")
     # And a tuned model is evaluated.
     root = tmp_path / "evaluated"
     assert use("train", folder / "train" / "adapter", root) == {"export": "adapter"}
@@ -171,6 +174,103 @@ def test_other_settings_in_the_same_folder_are_refused(done):
         run(replace(SMALL, candidates=replace(SMALL.candidates, num_candidates=5)), folder, stages=["candidates"])
     with pytest.raises(RunMismatchError, match="pairs"):
         run(replace(SMALL, pairs=replace(SMALL.pairs, preset="clip_aes")), folder, stages=["pairs"])
+
+
+def test_an_interrupted_training_does_not_go_on_with_other_settings(done, tmp_path):
+    root = tmp_path / "run"
+    for stage in ("prompts", "questions", "candidates", "score", "pairs"):
+        shutil.copytree(done[0] / stage, root / stage)
+    run(SMALL, root, stages=["train"])
+    (root / "train" / "stage.json").unlink()
+    with pytest.raises(RunMismatchError, match="beta: 300 -> 5"):
+        run(replace(SMALL, train=replace(SMALL.train, beta=5.0)), root, stages=["train"])
+    assert run(SMALL, root, stages=["train"])["train"] == done[1]["train"]
+
+
+def test_settings_under_which_nothing_came_to_be_are_forgotten(tmp_path):
+    (tmp_path / "mine.txt").write_text("a red circle\n", "utf-8")
+    config = replace(SMALL, prompts=replace(SMALL.prompts, backend="file", path=str(tmp_path / "mine.txt")))
+    run(config, tmp_path / "run", stages=["prompts", "questions"])
+    wrong = replace(config, candidates=replace(config.candidates, model=str(tmp_path / "nowhere")))
+    with pytest.raises(InputError, match="cannot be loaded"):
+        run(wrong, tmp_path / "run", stages=["candidates"])
+    assert run(config, tmp_path / "run", stages=["candidates"])["candidates"]["images"] == 4
+
+
+def test_a_changed_file_is_another_setting(done, tmp_path):
+    file = tmp_path / "mine.yaml"
+    root = shutil.copytree(done[0], tmp_path / "run")
+    shutil.rmtree(root / "evaluate")
+    changed = {
+        "prompts": replace(RunConfig(), prompts=replace(RunConfig().prompts, categories=str(file))),
+        "evaluate": replace(SMALL, evaluate=replace(SMALL.evaluate, prompts=str(file))),
+    }
+    shutil.rmtree(root / "prompts")
+    texts = {"prompts": "- {{key: a, theme: t, examples: [One {0}, Two {0}]}}\n", "evaluate": "a {0} circle\n"}
+    for stage, config in changed.items():
+        file.write_text(texts[stage].format("red"), "utf-8")
+        found = run(config, root, stages=[stage])
+        assert run(config, root, stages=[stage]) == found
+        file.write_text(texts[stage].format("blue"), "utf-8")
+        with pytest.raises(RunMismatchError, match="red"):
+            run(config, root, stages=[stage])
+
+
+def test_captions_of_your_own_are_all_evaluated(done, tmp_path):
+    from auscult.agfsync.comparing import captions_of
+
+    texts = [f"a {colour} circle above two blue triangles" for colour in ("red", "green", "red")]
+    (tmp_path / "mine.txt").write_text("\n".join(texts), "utf-8")
+    config = replace(SMALL, evaluate=replace(SMALL.evaluate, prompts=str(tmp_path / "mine.txt")))
+    config = replace(config, prompts=replace(config.prompts, dedup=replace(config.prompts.dedup, threshold=0.1)))
+    assert [row["prompt"] for row in captions_of(config, tmp_path)] == texts[:2]
+
+
+def test_pairs_of_your_own_may_be_a_folder(tmp_path, picture):
+    for side, value in (("good", 200), ("bad", 40)):
+        (tmp_path / "mine" / side).mkdir(parents=True)
+        for name in "ab":
+            (tmp_path / "mine" / side / f"{name}.png").write_bytes(picture(value))
+            (tmp_path / "mine" / side / f"{name}.txt").write_text("a red circle", "utf-8")
+    config = replace(SMALL, train=replace(SMALL.train, pairs=str(tmp_path / "mine"), steps=1))
+    found = run(config, tmp_path / "run", stages=["train"])
+    assert found["train"]["pairs"] == 2
+    assert run(config, tmp_path / "run", stages=["train"]) == found
+    (tmp_path / "mine" / "bad" / "a.png").write_bytes(picture(41))
+    with pytest.raises(RunMismatchError, match="before gave"):
+        run(config, tmp_path / "run", stages=["train"])
+
+
+@pytest.mark.parametrize("preset", [None, "lcm"])
+def test_the_model_that_is_tuned_is_compared_with_itself(sd, done, tmp_path, preset):
+    from peft import LoraConfig
+
+    from auscult.agfsync.own import use
+    from auscult.agfsync.training.export import save_adapter
+    from auscult.core.runs import RunStore
+
+    model = str(tmp_path / "model")
+    sd.save_pretrained(model)
+    for name, fresh in (("tuned", True), ("lcm", False)):
+        unet = copy.deepcopy(sd.unet)
+        unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=fresh))
+        save_adapter(unet, tmp_path / name)
+    config = replace(
+        SMALL, train=replace(SMALL.train, model=model),
+        candidates=replace(SMALL.candidates, preset=preset, lcm_lora=str(tmp_path / "lcm")),
+    )  # fmt: skip
+    # An adapter that changes nothing: only the same model, drawing in the same way, gives the same pictures.
+    use("train", tmp_path / "tuned", tmp_path / "run")
+    run(config, tmp_path / "run", stages=["evaluate"])
+    pixels = []
+    for name in ("base", "tuned"):
+        with RunStore.read(tmp_path / "run" / "evaluate" / name) as store:
+            pixels.append([row["pixels"] for row in store.values()])
+            assert {row["model"] for row in store.values()} == {model}
+    assert pixels[0] == pixels[1]
+    # A model that the configuration does not have was tuned.
+    with pytest.raises(InputError, match="tuned the model 'shapes'"):
+        run(config, done[0], stages=["evaluate"])
 
 
 def test_stages_need_those_before_them(tmp_path):

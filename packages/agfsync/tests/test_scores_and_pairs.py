@@ -12,12 +12,11 @@ from PIL import Image
 from auscult.agfsync import PairsConfig, Scorers, read_pairs, score_candidates, select_pairs
 from auscult.agfsync.config import PRESETS, ScoreConfig
 from auscult.agfsync.images import pixel_hash, write_image
-from auscult.agfsync.pairs import combine, write_pairs
+from auscult.agfsync.pairs import combine, variance_shares, write_pairs
 from auscult.agfsync.scoring.aesthetics import LaionHead
 from auscult.agfsync.scoring.clip import CLIPScorer, features
 from auscult.agfsync.scoring.judges import Verdict, hard_verdict
 from auscult.agfsync.scoring.parsing import parse_answer
-from auscult.agfsync.scoring.scoring import variance_shares
 from auscult.core.errors import InputError
 from auscult.core.runs import RunStore
 
@@ -150,9 +149,15 @@ def test_a_constant_score_counts_nothing_when_normalised():
 
 
 def test_variance_shares_sum_to_one_and_follow_the_spread():
-    shares = variance_shares(table(EXAMPLE)[0], (0.35, 0.55, 0.10))
+    scored = table(EXAMPLE)[0]
+    shares = variance_shares(scored, PairsConfig())
     assert sum(shares.values()) == pytest.approx(1)
     assert max(shares, key=shares.get) == "vqa"
+    # As they count: z-scores have a variance of one each.
+    shares = variance_shares(scored, PairsConfig(normalize="zscore"))
+    squares = np.square([0.35, 0.55, 0.10])
+    np.testing.assert_allclose(list(shares.values()), squares / squares.sum())
+    assert variance_shares(scored, PairsConfig(weights=(0, 1, 0))) == {"vqa": 0, "clip": 1, "aesthetic": 0}
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def draw(
 
 
 def inputs_of(jobs: Sequence[Job], pipeline: Any, config: CandidatesConfig) -> dict[str, Any]:
-    """Return the arguments of one call of a pipeline: latents and noisy embeddings of each job."""
+    """Return the arguments of one call of a pipeline: latents, noisy embeddings and a generator of each job."""
     import torch
 
     device, dtype = pipeline.unet.device, pipeline.unet.dtype
@@ -158,6 +158,8 @@ def inputs_of(jobs: Sequence[Job], pipeline: Any, config: CandidatesConfig) -> d
             # A clean embedding keeps its bits, whatever type a sum would have.
             embeds = torch.where(noisy, embeds + noise.to(device, embeds.dtype), embeds)
         inputs[name] = embeds
+    # Schedulers such as LCM's draw noise in every step.
+    inputs["generator"] = [torch.Generator().manual_seed(derive_seed(job.seed, "steps")) for job in jobs]
     inputs["latents"] = torch.stack([initial_latents(job.seed, pipeline, config) for job in jobs]).to(device, dtype)
     return inputs
 
@@ -245,19 +247,28 @@ def load_pipeline(config: CandidatesConfig) -> Any:
         The model is no pipeline of SD or SDXL, or is not to be had here.
     """
     import torch
-    from diffusers import AutoPipelineForText2Image, LCMScheduler
+    from diffusers import AutoPipelineForText2Image
 
     from auscult.core.device import choose_device, choose_dtype
 
     device = choose_device(config.device)
     dtype = getattr(torch, choose_dtype(device, config.dtype))
-    pipeline = open_pipeline(config.model, config.revision, dtype, AutoPipelineForText2Image)
+    return prepare(open_pipeline(config.model, config.revision, dtype, AutoPipelineForText2Image).to(device), config)
+
+
+def prepare(pipeline: Any, config: CandidatesConfig) -> Any:
+    """Make a pipeline, which may have an adapter, draw as a configuration wants it, and return it."""
+    from diffusers import LCMScheduler
+
     if config.preset == "lcm":
+        if pipeline.get_list_adapters():
+            pipeline.fuse_lora()
+            pipeline.unload_lora_weights()
         pipeline.load_lora_weights(config.lcm_lora)
         pipeline.fuse_lora()
         pipeline.scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    return pipeline
 
 
 def open_pipeline(model: str, revision: str | None, dtype: Any, loader: Any) -> Any:
@@ -265,7 +276,7 @@ def open_pipeline(model: str, revision: str | None, dtype: Any, loader: Any) -> 
     from auscult.agfsync.shapes.models import load_pipeline as load_shapes
 
     if model == "shapes":
-        return load_shapes()
+        return load_shapes().to(dtype)
     try:
         pipeline = loader.from_pretrained(model, revision=revision, torch_dtype=dtype)
     except (OSError, ValueError) as error:

@@ -9,8 +9,9 @@ from typing import Any
 from auscult.agfsync.config import RunConfig
 from auscult.agfsync.evaluation import Comparison, WinRate, by_element_type, compare, verdicts_by_score, win_rate
 from auscult.agfsync.scoring.scoring import SCORES, Scorers, score_candidates
+from auscult.agfsync.stages import content_of
 from auscult.core.canonical import digest, finite, plain
-from auscult.core.device import choose_device, generator
+from auscult.core.device import generator
 from auscult.core.errors import missing_dependency
 from auscult.core.files import replace_atomically
 from auscult.core.runs import RunStore
@@ -69,13 +70,13 @@ def add_hps(rows: Sequence[dict[str, Any]], folder: Path, version: str) -> None:
 
 def captions_of(config: RunConfig, root: Path) -> list[dict[str, Any]]:
     """Return captions with questions to evaluate on: the shapes world's held-out ones, else a file's or the run's."""
-    from auscult.agfsync.config import PromptsConfig
+    from auscult.agfsync.config import DedupConfig, PromptsConfig
     from auscult.agfsync.prompts import make_prompts
     from auscult.agfsync.questions import make_questions
     from auscult.agfsync.stages import read_rows
 
     limit = config.evaluate.num_prompts
-    if config.evaluate.prompts is None and config.questions.backend != "shapes":
+    if not asks_anew(config):
         return read_rows(root, "questions")[:limit]
     with RunStore.open(
         root / "evaluate" / "questions",
@@ -84,8 +85,9 @@ def captions_of(config: RunConfig, root: Path) -> list[dict[str, Any]]:
         package="agfsync",
     ) as store:
         if config.evaluate.prompts is not None:
+            file = PromptsConfig(backend="file", path=config.evaluate.prompts, dedup=DedupConfig(method="exact"))
             prompts, _ = make_prompts(
-                PromptsConfig(backend="file", path=config.evaluate.prompts), seed=config.seed, store=store
+                file, seed=config.seed, store=store
             )
         else:
             from auscult.agfsync.shapes.captions import sample_captions
@@ -98,26 +100,25 @@ def captions_of(config: RunConfig, root: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def asks_anew(config: RunConfig) -> bool:
+    """Whether the evaluation has captions of its own, and makes questions about them."""
+    return config.evaluate.prompts is not None or config.questions.backend == "shapes"
+
+
 def draw_and_score(
     name: str, config: RunConfig, root: Path, folder: Path, prompts: Sequence[dict[str, Any]], scorers: Scorers
 ) -> list[dict[str, Any]]:
     """Return scored rows, with paths relative to the stage's folder, of ``"base"`` or ``"tuned"``."""
     from auscult.agfsync.candidates import generate_candidates, load_pipeline
     from auscult.agfsync.pipeline import candidates_for_evaluation
-    from auscult.agfsync.training.job import load_tuned
+    from auscult.agfsync.training.job import export_in, load_tuned
 
     settings = candidates_for_evaluation(config)
-    pipeline = load_pipeline(settings)
-    if name == "tuned":
-        tuned = load_tuned(config.train.model or config.candidates.model, root / "train")
-        tuned = tuned.to(choose_device(settings.device), pipeline.unet.dtype)
-        tuned.scheduler = pipeline.scheduler
-        tuned.set_progress_bar_config(disable=True)
-        pipeline = tuned
+    pipeline = load_pipeline(settings) if name == "base" else load_tuned(settings, root / "train")
     identity = {
-        "model": name,
+        "model": name if name == "base" else content_of(export_in(root / "train")),
         "settings": plain([settings, config.score]),
-        "prompts": digest([row["id"] for row in prompts]),
+        "prompts": digest(prompts),
     }
     with RunStore.open(folder / name, config=identity, seed=config.seed, package="agfsync") as store:
         pictures = generate_candidates(prompts, pipeline, settings, seed=config.seed, store=store)

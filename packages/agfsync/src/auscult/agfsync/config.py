@@ -367,6 +367,13 @@ class RunConfig:
         if shapes[1] and not shapes[0] and self.prompts.backend != "file":
             raise InputError("questions of the shapes world need its prompts: set prompts.backend to shapes or file")
 
+    @property
+    def trained_model(self) -> tuple[str, str | None]:
+        """The model that is tuned and its revision: the training's own, or the candidates'."""
+        if self.train.model in (None, self.candidates.model):
+            return self.candidates.model, self.candidates.revision
+        return self.train.model, None
+
 
 def commented_example() -> str:
     """Return a configuration with every key, its default and what it means."""

@@ -1,6 +1,5 @@
 """Files of your own in place of what a stage would make: questions, pictures, scores, or a tuned model."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from auscult.agfsync.prompts import write_rows
-from auscult.agfsync.stages import adopt, read_rows
+from auscult.agfsync.stages import adopt, content_of, read_rows
 from auscult.core.canonical import digest
 from auscult.core.errors import InputError
 
@@ -40,11 +39,9 @@ def use(name: str, source: Path, root: Path) -> dict[str, Any]:
     }  # fmt: skip
     if name == "train":
         export = _export_of(source)
-        files = [path for path in sorted(source.rglob("*")) if path.is_file()]
-        content = [[str(path.relative_to(source)), _hash_of(path)] for path in files]
         summary: dict[str, Any] = {"export": export}
         return adopt(
-            root, name, str(source), digest(content), summary,
+            root, name, str(source), content_of(source), summary,
             lambda folder: shutil.copytree(source, folder / export, dirs_exist_ok=True),
         )  # fmt: skip
     if name not in readers:
@@ -124,11 +121,6 @@ def _lines(source: Path, needed: tuple[str, ...]) -> list[tuple[str, Row]]:
             )
         found.append((place, {**row, "id": str(row["id"])}))
     return found
-
-
-def _hash_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _export_of(source: Path) -> str:

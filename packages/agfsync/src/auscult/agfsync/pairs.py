@@ -169,6 +169,26 @@ def _chosen(total: Scores, config: PairsConfig, seed: int, id: str) -> list[tupl
     return [(good, bad) for good, bad in found if total[good] - total[bad] > config.min_margin]
 
 
+def variance_shares(rows: Sequence[Mapping[str, Any]], config: PairsConfig) -> dict[str, float]:
+    """Return the share of each weighted score in the sum of their variances within prompts.
+
+    Raw scores have different ranges, so that a score may decide more, or less, than its weight suggests.
+    """
+    by_id: dict[str, list[list[float]]] = {}
+    for row in rows:
+        values = [np.nan if row[name] is None else row[name] for name in SCORES]
+        by_id.setdefault(str(row["id"]), []).append(values)
+    weighted = [
+        _normalized(np.array(values, np.float64), config.normalize) * config.used_weights for values in by_id.values()
+    ]
+    spread = {}
+    for column, name in enumerate(SCORES):
+        found = [values[:, column][np.isfinite(values[:, column])] for values in weighted]
+        spread[name] = float(np.mean([np.var(values) for values in found if len(values)] or [0.0]))
+    total = sum(spread.values())
+    return {name: value / total if total else 0.0 for name, value in spread.items()}
+
+
 def write_pairs(pairs: Sequence[Mapping[str, Any]], images: Path, path: Path) -> None:
     """Write pairs with the bytes of their pictures into one parquet file, in the published layout and with scores.
 

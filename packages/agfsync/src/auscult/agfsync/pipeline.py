@@ -12,9 +12,10 @@ import numpy as np
 
 from auscult.agfsync.config import CandidatesConfig, RunConfig
 from auscult.agfsync.prompts import write_rows
-from auscult.agfsync.stages import STAGES, Stage, is_adopted, read_rows, read_stage
+from auscult.agfsync.stages import STAGES, Stage, content_of, is_adopted, read_rows, read_stage
 from auscult.core.canonical import plain
-from auscult.core.errors import InputError
+from auscult.core.errors import InputError, RunMismatchError
+from auscult.core.run_files import MANIFEST
 from auscult.core.runs import RunStore
 
 
@@ -54,7 +55,8 @@ def run_prompts(config: RunConfig, root: Path) -> dict[str, Any]:
     """Stage 1; writes ``prompts.jsonl``."""
     from auscult.agfsync.prompts import make_prompts
 
-    stage = Stage("prompts", root, [config.seed, config.prompts, _content(config.prompts.path)])
+    contents = [content_of(path) for path in (config.prompts.path, config.prompts.categories) if path]
+    stage = Stage("prompts", root, [config.seed, config.prompts, *contents])
     if (known := stage.summary()) is not None:
         return known
     with _store(stage, config) as store:
@@ -98,10 +100,11 @@ def run_candidates(config: RunConfig, root: Path) -> dict[str, Any]:
 
 def run_score(config: RunConfig, root: Path) -> dict[str, Any]:
     """Stage 4; writes ``score.jsonl``."""
-    from auscult.agfsync.scoring.scoring import SCORES, Scorers, score_candidates, variance_shares
+    from auscult.agfsync.scoring.scoring import SCORES, Scorers, score_candidates
 
     candidates = read_rows(root, "candidates")
-    stage = Stage("score", root, _without_place(config.score), _after(root, "candidates"))
+    head = [content_of(config.score.aesthetic_head)] if config.score.aesthetic_head else []
+    stage = Stage("score", root, [_without_place(config.score), *head], _after(root, "candidates"))
     if (known := stage.summary()) is not None:
         return known
     questions = {}
@@ -121,14 +124,13 @@ def run_score(config: RunConfig, root: Path) -> dict[str, Any]:
         {
             "images": len(rows), "means": {name: float(np.mean(x)) if x else None for name, x in means.items()},
             "answers": {answer: answers.count(answer) for answer in sorted(set(answers))},
-            "variance_shares": variance_shares(rows, config.pairs.used_weights),
         }
     )  # fmt: skip
 
 
 def run_pairs(config: RunConfig, root: Path) -> dict[str, Any]:
     """Stage 5; writes ``pairs.parquet``. Other weights replace it, unless a model was trained on it."""
-    from auscult.agfsync.pairs import select_pairs, write_pairs
+    from auscult.agfsync.pairs import select_pairs, variance_shares, write_pairs
 
     scores, candidates = read_rows(root, "score"), read_rows(root, "candidates")
     stage = Stage("pairs", root, [config.seed, config.pairs], _after(root, "score"))
@@ -146,7 +148,10 @@ def run_pairs(config: RunConfig, root: Path) -> dict[str, Any]:
     margins = np.array([pair["margin"] for pair in pairs])
     quartiles = np.quantile(margins, [0.25, 0.5, 0.75]).tolist()
     without = len({row["id"] for row in scores} - {pair["id"] for pair in pairs})
-    return stage.finish({"pairs": len(pairs), "prompts_without": without, "margin_quartiles": quartiles})
+    shares = variance_shares(scores, config.pairs)
+    return stage.finish(
+        {"pairs": len(pairs), "prompts_without": without, "margin_quartiles": quartiles, "variance_shares": shares}
+    )
 
 
 def run_train(config: RunConfig, root: Path) -> dict[str, Any]:
@@ -156,20 +161,32 @@ def run_train(config: RunConfig, root: Path) -> dict[str, Any]:
     path = Path(config.train.pairs) if config.train.pairs else root / "pairs" / "pairs.parquet"
     if not path.exists():
         raise InputError(f"there are no pairs in {path}: run 'agfsync pairs' first, or name yours as train.pairs")
-    after = _content(config.train.pairs) or _after(root, "pairs")
-    stage = Stage("train", root, [config.seed, _without_place(config.train), _model(config)], after)
+    after = content_of(path) if config.train.pairs else _after(root, "pairs")
+    model, revision = config.trained_model
+    stage = Stage("train", root, [config.seed, _without_place(config.train), [model, revision]], after)
     if (known := stage.summary()) is not None:
         return known
-    return stage.finish(train(path, _model(config), config.train, stage.folder, seed=config.seed))
+    with _store(stage, config):
+        return stage.finish(train(path, model, config.train, stage.folder, seed=config.seed, revision=revision))
 
 
 def run_evaluate(config: RunConfig, root: Path) -> dict[str, Any]:
     """Stage 7; writes ``report.html``, ``report.json`` and the pictures of both models."""
-    from auscult.agfsync.comparing import evaluate
+    from auscult.agfsync.comparing import asks_anew, evaluate
 
-    if read_stage(root, "train") is None:
+    trained = read_stage(root, "train")
+    if trained is None:
         raise InputError(f"the stage train is not done in {root}: run 'agfsync train' first, or 'agfsync run'")
-    settings = [config.seed, config.evaluate, _without_place(config.candidates), _without_place(config.score)]
+    if not is_adopted(root, "train") and trained["settings"][2] != list(config.trained_model):
+        raise InputError(
+            f"the stage train in {root} tuned the model {trained['settings'][2][0]!r}, and the configuration has "
+            f"{config.trained_model[0]!r}: compare with the model that was tuned, as train.model"
+        )
+    contents = [content_of(path) for path in (config.evaluate.prompts, config.score.aesthetic_head) if path]
+    asked = config.questions if asks_anew(config) else _after(root, "questions")
+    settings = [
+        config.seed, config.evaluate, _without_place(config.candidates), _without_place(config.score), asked, *contents,
+    ]  # fmt: skip
     stage = Stage("evaluate", root, settings, _after(root, "train"))
     if (known := stage.summary()) is not None:
         return known
@@ -187,7 +204,9 @@ def plan_run(config: RunConfig) -> list[dict[str, Any]]:
     categories = 1 if p.backend in ("shapes", "file") else len(load_categories(p.categories))
     prompts = categories * p.per_request * p.requests
     if p.backend == "file":
-        prompts = sum(1 for line in _content(p.path).splitlines() if line.strip())
+        from auscult.agfsync.prompts import read_file
+
+        prompts = len(read_file(Path(str(p.path))))
     asked = categories * p.requests if p.backend in ("endpoint", "local") else 0
     images = prompts * c.num_candidates
     passes = 2 if c.guidance_scale > 1 else 1
@@ -208,10 +227,6 @@ def plan_run(config: RunConfig) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _model(config: RunConfig) -> str:
-    return config.train.model or config.candidates.model
-
-
 def _after(root: Path, name: str) -> str:
     record = read_stage(root, name)
     if record is None:
@@ -220,10 +235,22 @@ def _after(root: Path, name: str) -> str:
 
 
 def _store(stage: Stage, config: RunConfig) -> RunStore:
-    return RunStore.open(
-        stage.folder, config={"stage": stage.name, "settings": plain(stage.settings)}, seed=config.seed,
-        data_fingerprint=stage.after or None, package="agfsync",
-    )  # fmt: skip
+    """Open a stage's store; of other settings, under which nothing came to be, it keeps no memory."""
+
+    def opened() -> RunStore:
+        return RunStore.open(
+            stage.folder, config={"stage": stage.name, "settings": plain(stage.settings)}, seed=config.seed,
+            data_fingerprint=stage.after or None, package="agfsync",
+        )  # fmt: skip
+
+    try:
+        return opened()
+    except RunMismatchError:
+        with RunStore.read(stage.folder) as old:
+            if len(old) or list(stage.folder.glob("checkpoint-*")):
+                raise
+        (stage.folder / MANIFEST).unlink()
+        return opened()
 
 
 def _without_place(section: Any) -> Any:
@@ -231,25 +258,13 @@ def _without_place(section: Any) -> Any:
     return {name: value for name, value in plain(section).items() if name not in ("device", "dtype")}
 
 
-def _content(path: str | None) -> str:
-    """Return a digest of a file's content, or its text where it is short; empty where there is none."""
-    if not path:
-        return ""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give an existing file") from error
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        import hashlib
-
-        return hashlib.sha256(data).hexdigest()
-
-
 def candidates_for_evaluation(config: RunConfig) -> CandidatesConfig:
-    """Return how pictures are drawn for the evaluation: one seed each, no noise on the embedding."""
-    return replace(config.candidates, num_candidates=config.evaluate.images_per_prompt, diversity="seed_only")
+    """Return how the model that is tuned draws for the evaluation: one seed each, no noise on the embedding."""
+    model, revision = config.trained_model
+    return replace(
+        config.candidates, model=model, revision=revision, num_candidates=config.evaluate.images_per_prompt,
+        diversity="seed_only",
+    )  # fmt: skip
 
 
 _FUNCTIONS: Mapping[str, Callable[[RunConfig, Path], dict[str, Any]]] = {

@@ -47,8 +47,8 @@ def write_report(
     )
     _add_verdict(page, config, result)
     _add_grid(page, folder, rows)
-    if read_stage(root, "pairs") is not None and (root / "score" / "score.jsonl").exists():
-        _add_pairs(page, config, root)
+    if config.train.pairs is None and read_stage(root, "pairs") is not None:
+        _add_pairs(page, root)
     if (root / "train" / "log.json").exists():
         _add_training(page, root)
     page.section(
@@ -109,10 +109,11 @@ def _add_grid(page: Report, folder: Path, rows: Mapping[str, Sequence[Mapping[st
     )  # fmt: skip
 
 
-def _add_pairs(page: Report, config: RunConfig, root: Path) -> None:
+def _add_pairs(page: Report, root: Path) -> None:
+    from pyarrow.parquet import ParquetFile
+
     scores, candidates = read_rows(root, "score"), read_rows(root, "candidates")
     summary = (read_stage(root, "pairs") or {})["summary"]
-    shares = (read_stage(root, "score") or {})["summary"]["variance_shares"]
     page.section(
         "Scores of the candidates",
         f"{len(candidates)} candidates of {len({row['id'] for row in candidates})} prompts gave {summary['pairs']} "
@@ -125,16 +126,13 @@ def _add_pairs(page: Report, config: RunConfig, root: Path) -> None:
     page.facts(
         {
             f"share of {LABELS[name]} in the variance within prompts": f"{100 * share:.0f} %"
-            for name, share in shares.items()
+            for name, share in summary["variance_shares"].items()
         }
     )
-    from auscult.agfsync.pairs import select_pairs
-
-    pairs = select_pairs(scores, candidates, config.pairs, seed=config.seed)[:8]
     shown = [
-        (pair["caption"], [(root / "candidates" / pair["good_path"], f"best\n{pair['score_good']:.1f}"),
-                           (root / "candidates" / pair["bad_path"], f"worst\n{pair['score_bad']:.1f}")])
-        for pair in pairs
+        (pair["caption"], [(pair["good_jpg"], f"best\n{pair['score_good']:.1f}"),
+                           (pair["bad_jpg"], f"worst\n{pair['score_bad']:.1f}")])
+        for pair in next(ParquetFile(root / "pairs" / "pairs.parquet").iter_batches(8)).to_pylist()
     ]  # fmt: skip
     page.figure(image_grid(shown), caption="Preferred and other picture of some prompts, with the weighted score.",
                 alt="Two pictures a prompt, the preferred one first.")  # fmt: skip
@@ -192,7 +190,7 @@ def plot_training(history: Sequence[Mapping[str, Any]]) -> "Figure":
     return figure
 
 
-def image_grid(rows: Sequence[tuple[str, Sequence[tuple[Path, str]]]]) -> "Figure":
+def image_grid(rows: Sequence[tuple[str, Sequence[tuple[Path | bytes, str]]]]) -> "Figure":
     """Return pictures in rows, each row under its caption and each picture under its label."""
     from matplotlib.figure import Figure
 

@@ -114,7 +114,7 @@ def make_prompts(
     """
     rejected: Counter[str] = Counter()
     if config.backend == "file":
-        raw = _from_file(Path(str(config.path)))
+        raw = read_file(Path(str(config.path)))
     elif config.backend in ("template", "shapes"):
         raw = _offline(config, seed)
     else:
@@ -139,7 +139,8 @@ def _reasons(rejected: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} ({count})" for reason, count in rejected.items())
 
 
-def _from_file(path: Path) -> list[dict[str, Any]]:
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """Return the prompts of a file, one a line."""
     import json
 
     try:

@@ -1,5 +1,7 @@
 """What stages of a run share: their folders, and whether a stage is done with just these settings and inputs."""
 
+import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from auscult.core.errors import InputError, RunMismatchError
 from auscult.core.files import replace_atomically
 
 STAGES = ("prompts", "questions", "candidates", "score", "pairs", "train", "evaluate")
+_SHORT = 10_000
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,26 @@ class Stage:
         replace_atomically(self.folder / "stage.json", lambda partial: partial.write_text(text, encoding="utf-8"))
         result: dict[str, Any] = record["summary"]
         return result
+
+
+def content_of(path: str | Path) -> str:
+    """Return the text of a short file, else a digest of what a file or folder holds."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+            return digest([[file.relative_to(path).as_posix(), _hash_of(file)] for file in files])
+        if path.stat().st_size <= _SHORT:
+            with contextlib.suppress(UnicodeDecodeError):
+                return path.read_text("utf-8")
+        return _hash_of(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give an existing file") from error
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def adopt(

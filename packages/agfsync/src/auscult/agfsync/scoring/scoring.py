@@ -3,14 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from auscult.agfsync.config import ScoreConfig
 from auscult.agfsync.images import open_image
 from auscult.agfsync.scoring.aesthetics import Aesthetic, make_aesthetic
 from auscult.agfsync.scoring.clip import CLIPScorer
 from auscult.agfsync.scoring.judges import Judge, make_judge
-from auscult.core.errors import InputError
 from auscult.core.progress import progress
 
 if TYPE_CHECKING:
@@ -123,22 +120,3 @@ def score_candidates(
                     store.put(f"{row['id']}/{row['k']}", {"id": row["id"], "k": row["k"], **scores, "extras": extras})
             advance(len(batch))
     return [store[key] for key in keys]
-
-
-def variance_shares(rows: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> dict[str, float]:
-    """Return the share of each weighted score in the sum of their variances within prompts.
-
-    Raw scores have different ranges, so that a score may decide more, or less, than its weight suggests.
-    """
-    if len(weights) != len(SCORES):
-        raise InputError(f"{len(weights)} weights for {len(SCORES)} scores: give three")
-    spread = dict.fromkeys(SCORES, 0.0)
-    for name, weight in zip(SCORES, weights, strict=True):
-        by_id: dict[str, list[float]] = {}
-        for row in rows:
-            if row[name] is not None and np.isfinite(row[name]):
-                by_id.setdefault(row["id"], []).append(weight * row[name])
-        if by_id:
-            spread[name] = float(np.mean([np.var(values) for values in by_id.values()]))
-    total = sum(spread.values())
-    return {name: value / total if total else 0.0 for name, value in spread.items()}

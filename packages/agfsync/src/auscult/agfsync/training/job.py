@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from auscult.agfsync.config import TrainConfig
+from auscult.agfsync.config import CandidatesConfig, TrainConfig
 from auscult.core.canonical import finite
 from auscult.core.errors import AuscultError, InputError
 from auscult.core.files import replace_atomically
@@ -17,7 +17,9 @@ OTHERS = ("proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", 
 """Layers of a diffusers UNet's blocks, by name."""
 
 
-def train(pairs: Path, model: str, config: TrainConfig, folder: Path, *, seed: int) -> dict[str, Any]:
+def train(
+    pairs: Path, model: str, config: TrainConfig, folder: Path, *, seed: int, revision: str | None = None
+) -> dict[str, Any]:
     """Tune a model on pairs.
 
     Parameters
@@ -32,6 +34,8 @@ def train(pairs: Path, model: str, config: TrainConfig, folder: Path, *, seed: i
         Gets the cache, checkpoints, ``log.json``, and ``adapter/`` (for ``load_lora_weights``) or ``pipeline/``.
     seed
         Of the run.
+    revision
+        Of the model.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def train(pairs: Path, model: str, config: TrainConfig, folder: Path, *, seed: i
     rows = read_pairs(pairs)
     device = choose_device(config.device)
     dtype = choose_dtype(device, config.dtype)
-    pipeline = open_pipeline(model, None, torch.float32, AutoPipelineForText2Image).to(device)
+    pipeline = open_pipeline(model, revision, torch.float32, AutoPipelineForText2Image).to(device)
     resolution = config.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     data = cache_pairs(rows, pipeline, folder / "cache", resolution=resolution)
     if config.lora_rank < 0:
@@ -151,17 +155,28 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
-def load_tuned(model: str, folder: Path) -> Any:
-    """Return a pipeline with what a training in a folder exported, as plain diffusers loads it."""
+def export_in(folder: Path) -> Path:
+    """Return where the folder of a training has the tuned model."""
+    for name in ("adapter", "pipeline"):
+        if (folder / name).is_dir():
+            return folder / name
+    raise InputError(f"{folder} has neither adapter nor pipeline: train first")
+
+
+def load_tuned(config: CandidatesConfig, folder: Path) -> Any:
+    """Return what a training exported as plain diffusers loads it, ready to draw as the configuration's model does."""
     import torch
     from diffusers import AutoPipelineForText2Image
 
-    from auscult.agfsync.candidates import open_pipeline
+    from auscult.agfsync.candidates import open_pipeline, prepare
+    from auscult.core.device import choose_device, choose_dtype
 
-    if (folder / "adapter").is_dir():
-        pipeline = open_pipeline(model, None, torch.float32, AutoPipelineForText2Image)
-        pipeline.load_lora_weights(folder / "adapter")
-        return pipeline
-    if (folder / "pipeline").is_dir():
-        return open_pipeline(str(folder / "pipeline"), None, torch.float32, AutoPipelineForText2Image)
-    raise InputError(f"{folder} has neither adapter nor pipeline: train first")
+    device = choose_device(config.device)
+    dtype = getattr(torch, choose_dtype(device, config.dtype))
+    export = export_in(folder)
+    if export.name == "pipeline":
+        pipeline = open_pipeline(str(export), None, dtype, AutoPipelineForText2Image)
+    else:
+        pipeline = open_pipeline(config.model, config.revision, dtype, AutoPipelineForText2Image)
+        pipeline.load_lora_weights(export)
+    return prepare(pipeline.to(device, dtype), config)
