@@ -1,6 +1,7 @@
 import doctest
 import gzip
 import importlib
+import re
 
 import numpy as np
 import pandas as pd
@@ -202,16 +203,22 @@ def test_dates_count_from_the_anchor(form):
     assert cohort.anchor[0] == np.datetime64(first)
     assert ("converted to UTC" in "".join(cohort.notes)) == ("zone" in form)
     static = pd.DataFrame({"subject": [1], "anchor": ["2150-01-01"], "age": [30]})
+    if "zone" in form:
+        with pytest.raises(InputError, match=r"'time' of events has a time zone, .* begin have none: use one kind"):
+            table.from_frame(long(times), static=static)
+        static["anchor"] += "T01:00+01:00"
     cohort = table.from_frame(long(times), static=static)
-    if "zone" not in form:
-        assert cohort.time[0].tolist() == ([24, 48] if form == "date" else [30.5, 48])
+    assert cohort.time[0].tolist() == ([24, 48] if form == "date" else [30.5, 48])
     assert cohort.anchor[0] == np.datetime64("2150-01-01")
     assert [feature.name for feature in cohort.static_features] == ["age"]
 
 
 def test_numbers_may_count_from_the_first_event_too():
     events = long([5, 7.5], value=[1, 2])
-    assert table.from_frame(events, anchor="first_event").time[0].tolist() == [0, 2.5]
+    labels = pd.DataFrame({"subject": [1, 1], "prediction_time": [5, 7.5], "los_days": [3, 2]})
+    cohort = table.from_frame(events, labels=labels, anchor="first_event")
+    assert cohort.time[0].tolist() == [0, 2.5]
+    assert cohort.labels["los_days"].tolist() == [[3, 2]]
 
 
 def test_microseconds_of_an_anchor_are_kept():
@@ -240,6 +247,24 @@ def test_bounds_and_percent_signs_are_read_on_request():
         table.from_frame(events)
 
 
+def test_only_what_stands_at_the_edge_of_a_number_is_a_sign():
+    events = long([0, 1, 2], value=["10>5", "1 < 2", "7"])
+    assert table.from_frame(events, text="bound").values[0, :, 0].tolist() == [7]
+
+
+@pytest.mark.parametrize(("decimal", "text"), [(".", "7,35"), (",", "7.35"), (".", "1,234")])
+def test_the_other_decimal_sign_is_refused(decimal, text):
+    events = long([0, 1], value=[text, text])
+    message = f"row 0 of events has the 'value' '{text}', and the decimal sign is '{decimal}': set decimal="
+    with pytest.raises(InputError, match=re.escape(message)):
+        table.from_frame(events, decimal=decimal)
+
+
+def test_labels_have_the_decimal_sign_too():
+    labels = pd.DataFrame({"subject": [1], "los_days": ["3,5"]})
+    assert table.from_frame(long([0]), labels=labels, decimal=",").labels["los_days"].tolist() == [3.5]
+
+
 @pytest.mark.parametrize("text", ["1_000", "inf", "nan.", "0x10", "1e999", "１"])
 def test_what_python_takes_for_a_number_may_be_a_text(text):
     events = long([0, 1], value=["5", text])
@@ -265,7 +290,9 @@ CONVERTED = [
     ("Glucose", "mmol/L", 5, "mg/dL", 90.08), ("Glucose", "mg/dL", 90.08, "mmol/L", 5),
     ("Creatinine", "µmol/L", 88.42, "mg/dL", 1), ("Bilirubin, total", "mg/dL", 1, "umol/L", 17.1),
     ("Calcium", "mmol/L", 2.5, "mg/dL", 10.02), ("BUN", "mmol/L", 1, "mg/dL", 2.801),
-    ("Urea nitrogen", "mmol/L", 1, "mg/dL", 2.801), ("urea", "mmol/L", 1, "mg/dL", 6.006),
+    ("Urea nitrogen", "mmol/L", 1, "mg/dL", 2.801), ("urea_nitrogen", "mmol/L", 1, "mg/dL", 2.801),
+    ("UreaNitrogen", "mmol/L", 1, "mg/dL", 2.801), ("urea-N", "mmol/L", 1, "mg/dL", 2.801),
+    ("urea", "mmol/L", 1, "mg/dL", 6.006),
 ]  # fmt: skip
 
 
@@ -456,6 +483,11 @@ def bad(**changes):
         (bad(time=[0, 99_999, 1]), {"time_unit": "days"}, "over 150 years: is it a typing error, or another time_unit"),
         (bad(time=["2020-01-01", "0202-01-01", "2020-01-01"]), {"anchor": "first_event"}, "over 150 years"),
         (bad(anchor=["2020-01-01"] * 2 + ["2020-01-02"], time=["2020-01-03"] * 3), {}, "has another 'anchor' for 1"),
+        (bad(time=[20200131, 20200201, 20200202]), {"anchor": "first_event"}, "over 150 years"),
+        (bad(time=["2020-01-03"] * 3, anchor=["2020-01-01"] * 3), {"anchor": "first_event"}, "both say where hours"),
+        (bad(), {"columns": "static=sex"}, "events has no column 'sex', it holds"),
+        (bad(), {"columns": "drop=sex"}, "events has no column 'sex', it holds"),
+        (bad(code=x, value=x, a=[1, 2, 3]), {"columns": "unit=u"}, "names 'u' for unit, which only a table with"),
         (bad(anchor=[1, 1, 1]), {}, "'anchor' of events says when a stay began and holds numbers: give dates"),
         (bad(record=[5, 5, 5], subject=[1, 1, 2]), {}, "gives stay '5' a second subject: a stay is of one person"),
         (bad().iloc[:0], {}, "events has no row"),
@@ -479,6 +511,7 @@ def test_wrong_measurements_are_explained(events, options, message):
         ({"subject": [1], "mortality": [2]}, "row 0 of labels has the mortality 2: use 0 or 1"),
         ({"subject": [1, 1], "mortality": [0, 1]}, "row 0 of labels has another 'mortality' for 1 than a later row"),
         ({"subject": [1]}, "labels has no column beside 'subject'"),
+        ({"subject": [1] * 3, "prediction_time": [0, 1, 0], "los_days": [3, 1, 2]}, "row 2 .* than an earlier row of"),
         ({"subject": [1], "label_time": ["2020-01-01"], "a": [1]}, "holds dates, and the measurements hours"),
     ],
 )

@@ -29,7 +29,7 @@ from auscult.core.data.table_files import Sheet, as_sheet, read_sheet
 from auscult.core.data.table_labels import find_own_labels, own_labels, read_labels
 from auscult.core.data.table_layout import LABELS, USUAL, Layout
 from auscult.core.data.table_records import Records, find_records, one_per_record, static_columns
-from auscult.core.data.table_values import TextRule, Times, check_span, times
+from auscult.core.data.table_values import Start, TextRule, Times, check_span, times
 from auscult.core.errors import InputError
 
 _UNKNOWN = np.iinfo(np.int64).min  # what numpy takes for "not a time"
@@ -130,12 +130,10 @@ def _build(sheet: Sheet, labels: Sheet | None, static: Sheet | None, layout: Lay
     records, notes = find_records(sheet, layout, {"labels": labels, "static data": static})
     _, place = records.place(sheet)
     when = times(sheet, time_column, layout.time_unit, layout.decimal)
-    anchors = _anchors(sheet, static, records, place, when, layout)
-    hours = when.since(None if anchors is None else anchors[place])
-    if layout.anchor == "first_event" and not when.dated:
-        first = np.full(len(records), np.inf)
-        np.minimum.at(first, place, hours)
-        hours = hours - first[place]
+    start = _start(sheet, static, records, place, when, layout)
+    if not when.dated:
+        check_span(sheet, time_column, when.value)
+    hours = start.hours(sheet, time_column, when, place)
     check_span(sheet, time_column, hours)
 
     own = find_own_labels(sheet, layout)
@@ -151,10 +149,10 @@ def _build(sheet: Sheet, labels: Sheet | None, static: Sheet | None, layout: Lay
         features=len(measured.features),
         combine=measured.combine,
     )
-    made, more = own_labels(sheet, own, place, hours, gathered, records)
+    made, more = own_labels(sheet, own, place, hours, gathered, records, layout.decimal)
     notes += more
     if labels is not None:
-        read, more = read_labels(labels, records, gathered, anchors, layout)
+        read, more = read_labels(labels, records, gathered, start, layout)
         notes += more
         if twice := set(made) & set(read):
             raise InputError(f"{sheet.name} and {labels.name} both have the label {twice.pop()!r}: leave one out")
@@ -165,6 +163,7 @@ def _build(sheet: Sheet, labels: Sheet | None, static: Sheet | None, layout: Lay
     values, features = _static(sheet, static, records, place, layout)
     if when.zoned:
         notes.append(f"times of {sheet.name} were converted to UTC, and their time zone dropped")
+    anchors = start.anchor
     if anchors is not None and (anchors == _UNKNOWN).any():
         notes.append("some stays have no time of their start: the cohort has hours alone")
         anchors = None
@@ -188,15 +187,20 @@ def _build(sheet: Sheet, labels: Sheet | None, static: Sheet | None, layout: Lay
     )
 
 
-def _anchors(
+def _start(
     sheet: Sheet, static: Sheet | None, records: Records, place: NDArray[np.int64], when: Times, layout: Layout
-) -> NDArray[np.int64] | None:
-    """Return [N] the start of each stay in microseconds since 1970, where it is known."""
+) -> Start:
+    """Return where the hours of each stay count from."""
     named = layout.roles.get("anchor", USUAL["anchor"][0])
     holder = next((table for table in (sheet, static) if table and named in table.table.column_names), None)
     if holder is None and "anchor" in layout.roles:
         raise InputError(f"columns names {named!r} for anchor, and no table has it")
     if holder is not None:
+        if layout.anchor is not None:
+            raise InputError(
+                f"anchor={layout.anchor!r} and the column {named!r} of {holder.name} both say where hours count from: "
+                f"leave one out"
+            )
         starts = times(holder, named, layout.time_unit)
         if not starts.dated:
             raise InputError(f"{named!r} of {holder.name} says when a stay began and holds numbers: give dates")
@@ -206,9 +210,11 @@ def _anchors(
         if lacks.any():
             stay = records.record_id[place[lacks.argmax()]]
             raise InputError(f"{holder.name} has no {named!r} for stay {stay}: dates need to know where a stay begins")
-        return np.where(has, found, _UNKNOWN)
+        return Start(np.where(has, found, _UNKNOWN), starts.zoned)
     if not when.dated:
-        return None
+        first = np.full(len(records), np.inf)
+        np.minimum.at(first, place, when.value)
+        return Start(hour=first) if layout.anchor == "first_event" else Start()
     if layout.anchor is None:
         raise InputError(
             f"times of {sheet.name} are dates: say where hours count from, with anchor='first_event' or a column of "
@@ -216,21 +222,26 @@ def _anchors(
         )
     earliest = np.full(len(records), np.iinfo(np.int64).max)
     np.minimum.at(earliest, place, when.value)
-    return np.where(np.isin(np.arange(len(records)), place), earliest, _UNKNOWN)
+    return Start(np.where(np.isin(np.arange(len(records)), place), earliest, _UNKNOWN), when.zoned)
 
 
 def _cells(sheet: Sheet, layout: Layout, used: set[str]) -> tuple[Cells, bool]:
     """Return the measurements, and whether the table is wide."""
+    held = sheet.table.column_names
+    absent = [name for names in layout.several.values() for name in names if name not in held]
+    if absent:
+        raise InputError(f"{sheet.name} has no column {absent[0]!r}, it holds {held[:8]}")
     code = sheet.find(layout.roles, "code", otherwise=USUAL["code"])
     value = sheet.find(layout.roles, "value", otherwise=USUAL["value"])
     if code or value:
         code = sheet.need(layout.roles, "code", otherwise=USUAL["code"])
         value = sheet.need(layout.roles, "value", otherwise=USUAL["value"])
         return long_cells(sheet, layout, code, value), False
-    held = sheet.table.column_names
-    absent = [name for names in layout.several.values() for name in names if name not in held]
-    if absent:
-        raise InputError(f"{sheet.name} has no column {absent[0]!r}, it holds {held[:8]}")
+    if beside := [role for role in ("unit", "text") if role in layout.roles]:
+        raise InputError(
+            f"columns names {layout.roles[beside[0]]!r} for {beside[0]}, which only a table with the columns 'code' "
+            f"and 'value' has: leave it out"
+        )
     used = used | {layout.roles.get("anchor", USUAL["anchor"][0])} | {n for ns in layout.several.values() for n in ns}
     columns = [name for name in held if name not in used]
     if not columns:

@@ -9,7 +9,7 @@ from auscult.core.data.ragged import Ragged
 from auscult.core.data.table_files import Sheet
 from auscult.core.data.table_layout import LABELS, Layout
 from auscult.core.data.table_records import Records, one_per_record
-from auscult.core.data.table_values import numbers, times
+from auscult.core.data.table_values import Start, numbers, times
 from auscult.core.errors import InputError
 
 TIMES = ("prediction_time", "label_time")
@@ -38,15 +38,16 @@ def own_labels(
     hours: NDArray[np.float64],
     gathered: Ragged,
     records: Records,
+    decimal: str,
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Return the labels that stand beside the measurements: per step where they change within a stay."""
     rows = np.arange(len(place))
-    said = [Said(label, rows, place, hours, _label_values(sheet, column)) for label, column in columns.items()]
+    said = [Said(label, rows, place, hours, _label_values(sheet, column, decimal)) for label, column in columns.items()]
     return _labels(sheet, said, gathered, records)
 
 
 def read_labels(
-    sheet: Sheet, records: Records, gathered: Ragged, anchors: NDArray[np.int64] | None, layout: Layout
+    sheet: Sheet, records: Records, gathered: Ragged, start: Start, layout: Layout
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Return the labels of a table: a column a label, or the columns ``task`` and ``value``.
 
@@ -65,13 +66,11 @@ def read_labels(
     hours = None
     if when is not None:
         at = times(sheet, when, layout.time_unit, layout.decimal)
-        if at.dated and anchors is None:
-            raise InputError(f"{when!r} of {sheet.name} holds dates, and the measurements hours: use one kind of time")
-        hours = at._replace(value=at.value[rows]).since(None if anchors is None else anchors[place])
+        hours = start.hours(sheet, when, at._replace(value=at.value[rows]), place)
     fixed = {name: label for label, name in layout.roles.items() if label in LABELS}
     said = []
     if {"task", "value"} <= set(held):
-        value = _label_values(sheet, "value")
+        value = _label_values(sheet, "value", layout.decimal)
         code, tasks = sheet.texts("task")
         for number, task in enumerate(tasks):
             here = code[rows] == number
@@ -80,15 +79,15 @@ def read_labels(
     else:
         names = {name for names in records.names.values() for name in names} | {key, when}
         for column in [name for name in held if name not in names]:
-            value = _label_values(sheet, column)[rows]
+            value = _label_values(sheet, column, layout.decimal)[rows]
             said.append(Said(fixed.get(column, column), rows, place, hours, value))
     if not said:
         raise InputError(f"{sheet.name} has no column beside {key!r}: give a column for each label")
     return _labels(sheet, said, gathered, records)
 
 
-def _label_values(sheet: Sheet, column: str) -> NDArray[np.float64]:
-    found = numbers(sheet, column)
+def _label_values(sheet: Sheet, column: str, decimal: str) -> NDArray[np.float64]:
+    found = numbers(sheet, column, decimal=decimal)
     if (found.text >= 0).any():
         row = (found.text >= 0).argmax()
         text = found.texts[found.text[row]]
@@ -111,6 +110,7 @@ def _labels(
         known = ~np.isnan(value)
         last[place[known]] = value[known]
         if hours is not None and (last[place[known]] != value[known]).any():
+            _one_per_time(sheet, name, rows[known], place[known], hours[known], value[known], records)
             labels[name], lost = _per_step(place[known], hours[known], value[known], gathered)
             if lost:
                 notes.append(f"{lost} values of label {name!r} are at times without a step: they are left out")
@@ -121,6 +121,27 @@ def _labels(
             notes.append(f"{(~has).sum()} stays have no label {name!r}")
         labels[name] = label.astype(np.int64) if has.all() and name in LABELS[:2] else label
     return labels, notes
+
+
+def _one_per_time(
+    sheet: Sheet,
+    name: str,
+    rows: NDArray[np.int64],
+    place: NDArray[np.int64],
+    hours: NDArray[np.float64],
+    value: NDArray[np.float64],
+    records: Records,
+) -> None:
+    """Refuse two values of a label for one stay and time."""
+    order = np.lexsort((hours, place))
+    here, before = order[1:], order[:-1]
+    differs = (place[here] == place[before]) & (hours[here] == hours[before]) & (value[here] != value[before])
+    if differs.any():
+        row = here[differs.argmax()]
+        raise InputError(
+            f"{sheet.where(rows[row])} has another {name!r} for {records.record_id[place[row]]} than an earlier row of "
+            f"the same time: give one"
+        )
 
 
 def _per_step(

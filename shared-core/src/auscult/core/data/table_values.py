@@ -19,17 +19,17 @@ _LONGEST = 150 * 365.25 * 24
 _HOUR = 3_600_000_000
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_BOUND = re.compile(r"[<>]=?\s*|\s*%")
+_BOUND = re.compile(r"^[<>]=?\s*|\s*%$")
 
-# (what the code's name holds, unit, unit it may become, factor); also used the other way round.
+# (what the code's name holds, signs being blanks, unit, unit it may become, factor); also used the other way round.
 _FACTORS = (
     ("", "in", "cm", 2.54),
     ("", "lb", "kg", 0.45359237),
     ("", "oz", "kg", 0.45359237 / 16),
     ("glucose", "mmol/l", "mg/dl", 18.016),
     ("creatinine", "mg/dl", "umol/l", 88.42),
-    ("urea nitrogen|bun", "mmol/l", "mg/dl", 2.801),
-    ("urea(?! nitrogen)", "mmol/l", "mg/dl", 6.006),
+    (r"urea ?n(itrogen|\b)|bun", "mmol/l", "mg/dl", 2.801),
+    (r"urea(?! ?n(itrogen|\b))", "mmol/l", "mg/dl", 6.006),
     ("bilirubin", "mg/dl", "umol/l", 17.1),
     ("calcium", "mmol/l", "mg/dl", 4.008),
 )
@@ -54,9 +54,38 @@ class Times(NamedTuple):
     dated: bool
     zoned: bool = False
 
-    def since(self, anchor: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return hours from an anchor [R] in microseconds since 1970; hours stay what they are."""
-        return (self.value - anchor) / _HOUR if self.dated and anchor is not None else self.value.astype(np.float64)
+
+class Start(NamedTuple):
+    """Where the hours of stays count from: ``anchor`` [N] in microseconds since 1970, and ``hour`` [N] of numbers.
+
+    ``zoned`` says that a time zone was removed from the anchors.
+    """
+
+    anchor: NDArray[np.int64] | None = None
+    zoned: bool = False
+    hour: NDArray[np.float64] | None = None
+
+    def hours(self, sheet: Sheet, column: str, at: Times, place: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return times of a column, each of the stay at ``place`` [R], as hours from its start.
+
+        Raises
+        ------
+        InputError
+            Where they are dates and no stay has one, or either has a time zone and the other has none.
+        """
+        if not at.dated:
+            return at.value.astype(np.float64) - (0 if self.hour is None else self.hour[place])
+        if self.anchor is None:
+            raise InputError(
+                f"{column!r} of {sheet.name} holds dates, and the measurements hours: use one kind of time"
+            )
+        if at.zoned != self.zoned:
+            has, lack = ("a", "none") if at.zoned else ("no", "one")
+            raise InputError(
+                f"{column!r} of {sheet.name} has {has} time zone, and the times at which stays begin have {lack}: use "
+                f"one kind of time"
+            )
+        return (at.value - self.anchor[place]) / _HOUR
 
 
 def numbers(sheet: Sheet, column: str, *, decimal: str = ".", rule: TextRule = "refuse") -> Numbers:
@@ -70,6 +99,11 @@ def numbers(sheet: Sheet, column: str, *, decimal: str = ".", rule: TextRule = "
         The decimal sign of texts.
     rule
         With ``bound`` ``<5``, ``>5`` and ``5 %`` count as 5; by the other rules they are texts.
+
+    Raises
+    ------
+    InputError
+        Where a number is infinite, or a text is one only with the other decimal sign.
     """
     cells = sheet.table[column]
     if _is_number(cells.type):
@@ -80,6 +114,14 @@ def numbers(sheet: Sheet, column: str, *, decimal: str = ".", rule: TextRule = "
     held, texts = sheet.texts(column)
     parsed = np.array([_number(text, decimal, rule) for text in texts] + [np.nan])
     remains = np.isnan(parsed[:-1])
+    other = "," if decimal == "." else "."
+    foreign = [i for i in np.flatnonzero(remains).tolist() if not math.isnan(_number(texts[i], other, rule))]
+    if foreign:
+        row = np.isin(held, foreign).argmax()
+        raise InputError(
+            f"{sheet.where(row)} has the {column!r} {texts[held[row]]!r}, and the decimal sign is {decimal!r}: set "
+            f"decimal={other!r}, or leave separators of thousands out"
+        )
     place = np.append(np.where(remains, np.cumsum(remains) - 1, -1), -1)
     return Numbers(parsed[held], place[held], [text for text, is_text in zip(texts, remains, strict=True) if is_text])
 
@@ -214,7 +256,7 @@ def _converted(code: str, value: NDArray[np.float64], unit: str, target: str) ->
     if pair == ("c", "f"):
         return value * 1.8 + 32
     for named, one, other, factor in _FACTORS:
-        if re.search(named, code.lower()):
+        if re.search(named, re.sub(r"[\W_]+", " ", code.lower())):
             if pair == (one, other):
                 return value * factor
             if pair == (other, one):
@@ -238,7 +280,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _number(text: str, decimal: str, rule: TextRule) -> float:
     plain = _BOUND.sub("", text) if rule == "bound" else text
-    plain = plain.replace(decimal, ".") if decimal != "." and "." not in plain else plain
+    plain = plain if decimal == "." else plain.translate({ord(decimal): ".", ord("."): decimal})
     number = float(plain) if _NUMBER.fullmatch(plain) else math.nan
     return number if math.isfinite(number) else math.nan
 
