@@ -98,7 +98,7 @@ def fit() -> Any:
 
     values = make_stays(400, seed=1)
     label = (np.nan_to_num(values[:, :, 0]).mean(1) > 0).astype(int)
-    return PrismClassifier(n_members=1, max_epochs=1, device="cpu").fit(values, label)
+    return PrismClassifier(n_members=1, max_epochs=1, step_hours=4, device="cpu").fit(values, label)
 
 
 def make_stays(count: int, seed: int) -> np.ndarray:
