@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 from auscult.core.endpoint import RequestFailedError
 from auscult.core.errors import InputError, RunMismatchError
+from auscult.core.runs import RunStore
 from auscult.o2m_attack import AttackConfig, campaign, run
 from auscult.o2m_attack.exports import PRIVATE_FIELDS, export_run, redact
 from auscult.o2m_attack.optimise.difference import describe_difference
@@ -128,6 +130,38 @@ def test_shards_are_the_whole(llava, records, folder, tmp_path):
     assert losses == whole
     with pytest.raises(InputError, match="shard 3/2"):
         run(llava, records, tmp_path, config=SMALL, shard=(3, 2))
+
+
+def test_folders_are_parts_of_one_run_or_refused(records, new_record, tmp_path):
+    """Before, shards of other settings were counted together, and records of a whole run and a shard twice."""
+    options = {"optimizers": ("none",), "config": SMALL}
+    run(Replies(), records, tmp_path / "a", shard=(1, 2), **options)
+    for changes, why in (
+        ({"shard": (2, 2), "config": replace(SMALL, epsilon=0.1)}, r"attack\.epsilon"),
+        ({"shard": (2, 2), "records": [records[0], new_record(7)]}, "data_fingerprint"),
+        ({"shard": (1, 1)}, "shards overlap"),
+        ({"shard": (1, 4)}, "shards overlap"),
+    ):
+        given = {"records": records, **options, **changes}
+        with pytest.raises(RunMismatchError, match=f"is no part of this run .*{why}"):
+            run(Replies(), out=tmp_path / "a", **given)
+    assert len(campaign.run_parts(tmp_path / "a")) == 1
+    assert run(Replies(), records, tmp_path / "a", shard=(2, 2), **options)["done"] == 1
+    run(Replies(), records, tmp_path / "b", **{**options, "config": replace(SMALL, seed=3)})
+    (tmp_path / "b").rename(tmp_path / "a/shard-3-of-2")
+    with pytest.raises(InputError, match=r"no parts of one run .*seed: 0 -> 3"):
+        list(campaign.read_entries(tmp_path / "a"))
+
+
+def test_a_shard_without_records_has_nothing_to_do(records, tmp_path):
+    result = run(Replies(), records, tmp_path, optimizers=("none",), config=SMALL, shard=(3, 4))
+    assert result == {"entries": 0, "done": 0, "failed": 0, "reasons": {}}
+
+
+def test_a_folder_of_another_kind_of_run_is_refused(tmp_path):
+    RunStore.open(tmp_path, config={"model": "m"}).close()
+    with pytest.raises(InputError, match="a run of another kind"):
+        campaign.run_parts(tmp_path)
 
 
 def test_a_model_with_replies_alone(records, tmp_path):

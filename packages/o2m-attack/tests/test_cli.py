@@ -127,12 +127,16 @@ def _saved(folder):
 
 
 def test_what_the_other_commands_refuse(command, tmp_path):
-    RunStore.open(tmp_path / "run", config={}).close()
+    RunStore.open(tmp_path / "run", config=dict.fromkeys(("attack", "templates", "model"))).close()
+    RunStore.open(tmp_path / "foreign", config={}).close()
     for arguments, message in (
         (("judge", tmp_path), "holds no run"),
         (("transfer", tmp_path, "--model", "tiny"), "holds no run"),
         (("transfer", tmp_path, "--model", "tiny", "--defence", "wall"), "no defence 'wall'"),
         (("report", tmp_path), "holds no run"),
+        (("report", tmp_path / "foreign"), "a run of another kind"),
+        (("judge", tmp_path / "foreign"), "a run of another kind"),
+        (("transfer", tmp_path / "foreign", "--model", "tiny"), "a run of another kind"),
         (("report", tmp_path, "--out", "page.pdf"), "must end in .html"),
         (("judge", tmp_path, "--judge-endpoint", "http://127.0.0.1:9/v1"), "give --judge-model"),
         (("build", tmp_path / "none", "--out", tmp_path / "x"), "none"),
@@ -143,6 +147,29 @@ def test_what_the_other_commands_refuse(command, tmp_path):
         code, _, err = command(*arguments)
         assert (code, err.count("\n")) == (2, 1), (arguments, err)
         assert message in err
+
+
+def test_relevance_of_a_sharded_run_on_data_without_claims(command, tmp_path, encoders):
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in (1, 2):
+        Image.fromarray(rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        rows.append({
+            "id": number, "file_name": f"{number}.png", "original_attribute": "CT and Chest", "normal_prompt": "Which?",
+            "harmful_prompt": "Which code word?", "key_phrases": "say it",
+        })  # fmt: skip
+    data, run = tmp_path / "rows.jsonl", tmp_path / "run"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for part in ("1/2", "2/2"):
+        assert command(
+            "run", "--model", "tiny", "--data", data, "--mismatch", "region_only", "--shard", part, "--out", run,
+            "--optimizer", "none", "--new-tokens", 2,
+        )[0] == 0  # fmt: skip
+    code, out, _ = command("relevance", run, "--data", data, "--text-encoder", encoders["text"], "--json")
+    assert (code, [row["n"] for row in json.loads(out)]) == (0, [2])
 
 
 def test_a_failed_record_ends_with_code_1(command, tmp_path, monkeypatch):

@@ -122,6 +122,7 @@ def test_the_published_layout(whole):
 
 def test_few_records_are_still_of_many_kinds(whole):
     records = load_records(whole, limit=20)
+    assert load_records(whole, limit=1)[0].id == records[0].id, "an id depends on how many records are taken"
     counts = collections.Counter(record.original_attribute for record in records)
     assert len(records) == 20
     assert len(counts) == 18

@@ -1,5 +1,6 @@
 import json
 import stat
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,6 +119,21 @@ def test_replies_to_another_wording_are_not_mixed(run):
     assert not other.asked
 
 
+def test_a_run_s_own_model_is_asked_again_only_behind_a_defence(run):
+    """Its replies would be counted twice."""
+    clerk = Clerk("tiny-llava-0")
+    with pytest.raises(InputError, match="is the run's own model"):
+        transfer_run(run, clerk)
+    assert transfer_run(run, clerk, defence=Jpeg(50))["done"] == 16
+
+
+def test_a_claim_without_modality_and_region_is_judged_as_well(new_record, tmp_path):
+    record = new_record(original_attribute="Angiogram", unmatch_attribute="Biopsy")
+    campaign.run(Clerk(), [record], tmp_path, optimizers=("none",), config=CONFIG)
+    summary = judge_run(tmp_path)["prefix"]
+    assert (summary["rates"][0]["n"], summary["by_stratum"]) == (1, [])
+
+
 def test_defences_and_models_have_replays_of_their_own(run):
     transfer_run(run, Clerk(), defence=Jpeg(50), optimizers=["none"])
     detector = AskingDetector(question="Is it {claim}?", fits=lambda reply, claim: claim == "CT and Chest")
@@ -205,7 +221,7 @@ def test_relevance_is_to_the_claim_and_prompt_of_the_condition_and_the_clean_ima
             return np.full(len(images), 0.5)
 
     encoder = Encoder()
-    records = [new_record(seed) for seed in range(2)]
+    records = [new_record(seed, policy=policy) for seed, policy in enumerate(["Matching", "Selection"])]
     rows = relevance_run(run, records, text_encoder=encoder, image_encoder=encoder, n_boot=50)
     assert encoder.references == {
         "CT and Chest What colour is the marker?", "MRI and Brain Which name is on the label?"}  # fmt: skip
@@ -217,6 +233,10 @@ def test_relevance_is_to_the_claim_and_prompt_of_the_condition_and_the_clean_ima
         relevance_run(run, records)
     with pytest.raises(InputError, match="a reply about record 'r1'"):
         relevance_run(run, records[:1], text_encoder=encoder)
+    with pytest.raises(InputError, match="record 'r1' is another one than the run's"):
+        relevance_run(run, [records[0], replace(records[1], image=255 - records[1].image)], text_encoder=encoder)
+    other_claims = [replace(record, unmatch_attribute="CT and Brain") for record in records]
+    assert relevance_run(run, other_claims, text_encoder=encoder, n_boot=50)[0]["n"] == 2
 
 
 def test_the_report_tells_all_and_shows_no_text(run):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auscult.core.canonical import digest
+from auscult.core.canonical import difference, digest
 from auscult.core.endpoint import RequestFailedError
-from auscult.core.errors import InputError
+from auscult.core.errors import InputError, RunMismatchError
 from auscult.core.files import replace_atomically
 from auscult.core.progress import progress as show_progress
-from auscult.core.run_files import create
+from auscult.core.run_files import create, read_manifest
 from auscult.core.runs import RunStore, record_key
 from auscult.o2m_attack.conditions import Templates, check_condition, claimed_attribute, question_text, target_text
 from auscult.o2m_attack.config import AttackConfig
@@ -86,7 +86,7 @@ def run(
     ------
     InputError
         An unknown condition or optimiser, ids that occur twice, a model without gradients for an optimiser, no record
-        that can be used; or a folder of another run.
+        that can be used; or a folder of another run, or with shards of one.
     RequestFailedError
         A server left ten requests in a row unanswered.
     """
@@ -104,6 +104,10 @@ def run(
     folder = Path(out) if shard[1] == 1 else Path(out) / f"shard-{shard[0]}-of-{shard[1]}"
     identity = {"attack": config, "templates": templates, "model": target.name}
     whole = digest([record.fingerprint for record in records])
+    mine = {"config": identity, "seed": config.seed, "data_fingerprint": whole}
+    for part, manifest in _manifests(Path(out)).items():
+        if part != folder and (why := _why_not_one_run(part, manifest, folder, mine)):
+            raise RunMismatchError(f"{part} is no part of this run ({why}): use its settings, or choose another folder")
     with RunStore.open(
         folder, config=identity, seed=config.seed, data_fingerprint=whole, package="o2m-attack", mode=PRIVATE
     ) as store:
@@ -135,11 +139,17 @@ def run_parts(folder: str | Path) -> list[Path]:
     Raises
     ------
     InputError
-        There is no run in the folder.
+        What the folder holds is no run of this library, or its parts are those of different runs.
     """
-    parts = sorted(Path(folder).glob("shard-*-of-*"))
-    whole = [Path(folder)] if (Path(folder) / "manifest.json").exists() or not parts else []
-    return whole + parts
+    parts = _manifests(Path(folder))
+    for part, manifest in parts.items():
+        if isinstance(config := manifest.get("config"), dict) and not {"attack", "templates", "model"} <= set(config):
+            raise InputError(f"{part} holds a run of another kind: give the folder of a run of o2m-attack")
+    first = next(iter(parts), Path(folder))
+    for part, manifest in parts.items():
+        if why := _why_not_one_run(first, parts[first], part, manifest):
+            raise InputError(f"{part} and {first} are no parts of one run ({why}): keep one of them in {folder}")
+    return list(parts) or [Path(folder)]
 
 
 def read_png(path: Path) -> Pixels:
@@ -301,6 +311,20 @@ def _ignore(_: int) -> None:
     pass
 
 
+def _manifests(folder: Path) -> dict[Path, dict[str, Any]]:
+    """Return the manifests of the folder's own run and of its shards, of those that have one."""
+    found = {part: read_manifest(part) for part in (folder, *sorted(folder.glob("shard-*-of-*")))}
+    return {part: manifest for part, manifest in found.items() if manifest is not None}
+
+
+def _why_not_one_run(first: Path, one: dict[str, Any], second: Path, other: dict[str, Any]) -> str:
+    """Return why two folders are no parts of one run: unequal settings, or shards that overlap; else nothing."""
+    if first != second and not first.name.partition("-of-")[2] == second.name.partition("-of-")[2] != "":
+        return "their shards overlap"
+    names = ("config", "seed", "data_fingerprint")
+    return "; ".join(difference(*({name: manifest.get(name) for name in names} for manifest in (one, other))))
+
+
 def templates_of(target: Target) -> Templates:
     """Return the wordings of a model; the defaults for one that has none of its own."""
     found = getattr(target, "templates", None)
@@ -338,7 +362,7 @@ def _check(
 def _faults(plan: list[tuple[Record, str, str]], templates: Templates) -> dict[int, str]:
     """Return what is wrong with the entries that cannot be worked on, by their place; raise if it is all of them."""
     found = {index: fault for index, entry in enumerate(plan) if (fault := _fault(*entry, templates))}
-    if len(found) == len(plan):
+    if found and len(found) == len(plan):
         raise InputError(found[0])
     return found
 

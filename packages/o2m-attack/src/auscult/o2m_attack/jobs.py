@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from auscult.core.config import load_config
 from auscult.core.errors import InputError
-from auscult.core.runs import RunStore
 from auscult.o2m_attack.conditions import CONDITIONS, Templates
 from auscult.o2m_attack.config import AttackConfig, parse_fraction
 from auscult.o2m_attack.record import Record
@@ -115,11 +114,13 @@ def relevance_folder(
     from auscult.o2m_attack.judges.judging import plain
     from auscult.o2m_attack.judges.relevance import ClipEncoder, SentenceEncoder, relevance_run
     from auscult.o2m_attack.targets.llava import explained
+    from auscult.o2m_attack.transfer import read_manifest
 
     if text_encoder is None and image_encoder is None:
         raise InputError("there is no encoder: give --text-encoder, --image-encoder or both")
-    RunStore.read(folder).close()  # says what is wrong before anything large is loaded
-    records = read_records(source, limit=None, mismatch="stored", seed=0)
+    read_manifest(folder)  # says what is wrong before anything large is loaded
+    # The run knows which false claims it made; a data set may have none of its own.
+    records = read_records(source, limit=None, mismatch="stored" if source == "demo" else "uniform", seed=0)
     encoders: dict[str, Any] = {}
     for name, kind, place in (
         ("text_encoder", SentenceEncoder, text_encoder), ("image_encoder", ClipEncoder, image_encoder)

@@ -64,11 +64,15 @@ def transfer_run(
     Raises
     ------
     InputError
-        There is no run, it has no entry to replay, or it has replies of that model to another wording of the turn.
+        There is no run, it has no entry to replay, the model is its own and no defence stands before it, or it has
+        replies of that model to another wording of the turn.
     RequestFailedError
         A server left ten requests in a row unanswered.
     """
     name = "" if defence is None else defence.name
+    manifest = read_manifest(folder)
+    if defence is None and target.name == manifest["config"]["model"]:
+        raise InputError(f"{target.name} is the run's own model, whose replies the run has: give a defence or another")
     entries = [
         entry
         for entry in read_entries(folder)
@@ -76,7 +80,6 @@ def transfer_run(
     ]
     if not entries:
         raise InputError(f"{folder} has no entry to replay: run it first, or choose other optimizers")
-    manifest = read_manifest(folder)
     tokens = int(manifest["config"]["attack"]["new_tokens"])
     # Tables tell replies apart by these two names, so that what has both has to agree in all that decides a reply.
     identity = {"model": target.name, "defence": name, "new_tokens": tokens, "turn": templates_of(target).turn}

@@ -1,6 +1,7 @@
 """A data set as records."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,8 @@ def load_records(
         Nothing is left to read, or a row, an attribute or an image is wrong.
     """
     rows = read_rows(source, splits=splits, attributes=attributes, revision=revision)
+    # Asked of all rows: an id must not depend on how many of them are taken.
+    repeated = len({row.id for row in rows}) < len(rows)
     if policies is not None:
         known = sorted({row.policy for row in rows})
         rows = [row for row in rows if row.policy in set(policies)]
@@ -69,6 +72,8 @@ def load_records(
     rows = _with_claims(rows, mismatch, seed, attributes)
     if not rows:
         raise InputError(f"no image of {source} has a false claim of the stratum {mismatch!r}: choose another")
+    if repeated:
+        rows = [replace(row, id=f"{row.original_attribute.replace(' and ', '_')}-{row.id}") for row in rows]
     if limit is not None:
         rows = take_in_turn(rows, limit)
     return _records(rows)
@@ -111,18 +116,15 @@ def _with_claims(rows: list[Row], mismatch: Stratum | None, seed: int, attribute
 
 
 def _records(rows: Sequence[Row]) -> list[Record]:
-    ids = [row.id for row in rows]
-    unique = len(set(ids)) == len(ids)
-    names = ids if unique else [f"{row.original_attribute.replace(' and ', '_')}-{row.id}" for row in rows]
     records = []
-    for name, row in zip(names, rows, strict=True):
+    for row in rows:
         try:
             image = read_image(row.read())
         except InputError as error:
-            raise InputError(f"record {name!r}: {error}") from error
+            raise InputError(f"record {row.id!r}: {error}") from error
         records.append(
             Record(
-                name, image, row.original_attribute, row.unmatch_attribute, row.normal_prompt, row.harmful_prompt,
+                row.id, image, row.original_attribute, row.unmatch_attribute, row.normal_prompt, row.harmful_prompt,
                 row.policy, row.key_phrases,
             )
         )  # fmt: skip

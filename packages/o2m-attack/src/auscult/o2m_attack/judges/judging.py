@@ -97,7 +97,7 @@ def summarise(replies: Sequence[dict[str, Any]]) -> dict[str, Any]:
         ``comparisons`` of optimisers on the same records.
     """
     direct = [reply for reply in replies if not reply["replayed"]]
-    strata = [{**reply, "stratum": stratum_of(reply["original_attribute"], reply["claim"])} for reply in direct]
+    strata = [{**reply, "stratum": _stratum(reply)} for reply in direct]
     benign = [reply for reply in replies if reply["condition"] == "normal"]
     cell = ("condition", "optimizer")
     return {
@@ -120,6 +120,14 @@ def plain(summary: Any) -> Any:
     if isinstance(summary, dict):
         return {name: plain(item) for name, item in summary.items()}
     return [plain(item) for item in summary] if isinstance(summary, list) else finite(summary)
+
+
+def _stratum(reply: dict[str, Any]) -> str:
+    """Return what is wrong with a claim; ``none`` also where it names no modality and region."""
+    try:
+        return stratum_of(reply["original_attribute"], reply["claim"])
+    except InputError:
+        return "none"
 
 
 def _with_verdicts(replies: Iterable[dict[str, Any]], store: RunStore, judge: str) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ the methods below, and two from transformers are loaded from a folder or a hub i
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from auscult.core.errors import InputError
 from auscult.core.intervals import Interval, bootstrap
+from auscult.core.runs import record_key
 from auscult.o2m_attack.conditions import MALICIOUS
 from auscult.o2m_attack.record import Record
 from auscult.o2m_attack.transfer import read_replies
@@ -109,7 +111,7 @@ def relevance_run(
     folder
         Of a run.
     records
-        Those that it was run on: prompts and clean images are theirs.
+        Those that it was run on: prompts and clean images are theirs; false claims are the run's.
     text_encoder, image_encoder
         One of them at least.
     scale
@@ -126,15 +128,21 @@ def relevance_run(
     Raises
     ------
     InputError
-        No encoder is given, or a reply is about a record that is not among those given.
+        No encoder is given, or a reply is about a record that is not among those given, by its id or its content.
     """
     if text_encoder is None and image_encoder is None:
         raise InputError("no encoder is given: pass text_encoder, image_encoder or both")
     known = {record.id: record for record in records}
+    fingerprints: dict[tuple[str, str], str] = {}
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for reply in read_replies(folder):
-        if reply["record_id"] not in known:
-            raise InputError(f"the run has a reply about record {reply['record_id']!r}: pass the records of the run")
+        name, claim = reply["record_id"], reply["unmatch_attribute"]
+        if name not in known:
+            raise InputError(f"the run has a reply about record {name!r}: pass the records of the run")
+        if (name, claim) not in fingerprints:
+            fingerprints[name, claim] = replace(known[name], unmatch_attribute=claim).fingerprint
+        if record_key(fingerprints[name, claim], reply["condition"], reply["optimizer"]) != reply["key"]:
+            raise InputError(f"record {name!r} is another one than the run's of that id: pass the records of the run")
         if not reply["blocked"]:
             groups.setdefault(tuple(str(reply[name]) for name in _CELL), []).append(reply)
     rows = []
