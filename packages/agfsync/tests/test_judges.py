@@ -102,15 +102,18 @@ def test_a_local_model_writes_the_same_for_the_same_request(tmp_path, temperatur
     from auscult.agfsync.writers import make_writer
 
     save_tiny_writer(tmp_path)
-    writer = make_writer("local", LLMConfig(model=str(tmp_path), max_tokens=6, temperature=temperature))
     found = []
     chats = [("one", "a red", "fox"), ("two", "a", "red fox")]
     for order in (chats, chats[::-1]):
+        writer = make_writer("local", LLMConfig(model=str(tmp_path), max_tokens=6, temperature=temperature))
         replies = {}
         writer.write(order, replies.__setitem__)
         found.append(replies)
     assert found[0] == found[1]
     assert all(isinstance(reply, str) for reply in found[0].values())
+    # Asked again, since the reply could not be used, it says something else, if it can.
+    writer.write(chats, replies.__setitem__)
+    assert (replies == found[0]) is (temperature == 0)
     with pytest.raises(InputError, match="nowhere"):
         make_writer("local", LLMConfig(model=str(tmp_path / "nowhere")))
     for backend in ("local", "endpoint"):
@@ -120,7 +123,7 @@ def test_a_local_model_writes_the_same_for_the_same_request(tmp_path, temperatur
 
 @pytest.mark.serve
 @pytest.mark.parametrize("mode", ["hard", "soft"])
-def test_a_server_answers_and_what_it_refuses_counts_as_nothing(images, mode):
+def test_a_server_answers_and_what_it_refuses_is_no_answer(images, mode):
     from auscult.core.testing.server import Completion, Fail, ScriptedServer
 
     def behave(body, number):
@@ -135,8 +138,8 @@ def test_a_server_answers_and_what_it_refuses_counts_as_nothing(images, mode):
         found = judge.ask(images, QUESTIONS)
         assert server.bodies[0]["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
     assert found[0].answers == ["yes", "yes", "failed"]
-    expected = [0.75, 0.75, 0] if mode == "soft" else [1, 1, 0]
-    assert found[0].yes == pytest.approx(expected)
+    assert found[0].yes == pytest.approx([0.75, 0.75, math.nan] if mode == "soft" else [1, 1, math.nan], nan_ok=True)
+    assert math.isnan(found[0].score)
     assert found[1].answers == ["no"]
 
 

@@ -17,7 +17,7 @@ from auscult.agfsync.scoring.aesthetics import LaionHead
 from auscult.agfsync.scoring.clip import CLIPScorer, features
 from auscult.agfsync.scoring.judges import Verdict, hard_verdict
 from auscult.agfsync.scoring.parsing import parse_answer
-from auscult.core.errors import InputError
+from auscult.core.errors import AuscultError, InputError
 from auscult.core.runs import RunStore
 
 EXAMPLE = np.array([[75.0, 28, 55], [100, 26, 50], [50, 31, 70]])
@@ -206,6 +206,60 @@ def test_scoring_resumes_and_leaves_black_pictures_out(tmp_path):
     assert found[1]["extras"]["black"]
 
 
+class Failing(Fixed):
+    """A judge that gets no answer about some pictures, of a grey value each."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = values
+
+    def ask(self, images, questions):
+        self.pictures += len(images)
+        failed = [image.getpixel((0, 0))[0] in self.values for image in images]
+        return [Verdict(["failed"], [float("nan")]) if no else Verdict(["yes"], [1.0]) for no in failed]
+
+
+def test_a_picture_without_all_answers_has_no_score_and_is_asked_about_again(tmp_path):
+    from auscult.agfsync.evaluation import by_element_type
+
+    rows = candidates(tmp_path, [10, 100, 200])
+    questions = {"p": [{"question": "Is there a circle?", "element_type": "shape"}]}
+
+    def scored(judge):
+        with RunStore.open(tmp_path / "scores", config={}) as store:
+            return score_candidates(rows, questions, Scorers(judge, None, None), folder=tmp_path, store=store)
+
+    judge = Failing({10, 100, 200})
+    for expected in (3, 6):
+        with pytest.raises(AuscultError, match="no question about 3 pictures"):
+            scored(judge)
+        assert judge.pictures == expected
+    found = scored(Failing({100}))
+    assert [row["vqa"] for row in found] == pytest.approx([100, float("nan"), 100], nan_ok=True)
+    assert by_element_type(found, questions) == {"shape": 100}
+    # An outage makes no picture the worse one.
+    assert select_pairs(found, rows, PairsConfig(weights=(1, 0, 0))) == []
+    judge = Fixed()
+    assert [row["vqa"] for row in scored(judge)] == [100, 100, 100]
+    assert judge.pictures == 1
+
+
+def test_a_picture_that_was_replaced_is_neither_scored_nor_paired(tmp_path):
+    rows = candidates(tmp_path, [10, 100])
+    found = table([[1.0, 1, 1], [2, 2, 2]])[0]
+    for row, picture in zip(found, rows, strict=True):
+        row["extras"] = {"pixels": picture["pixels"], "black": False}
+    pairs = select_pairs(found, rows)
+    write_image(np.full((32, 32, 3), 11, np.uint8), tmp_path / rows[0]["path"])
+    with RunStore.open(tmp_path / "s", config={}) as store, pytest.raises(InputError, match=r"p_0\.png is another"):
+        score_candidates(rows, {}, Scorers(None, None, Fixed()), folder=tmp_path, store=store)
+    with pytest.raises(InputError, match=r"p_0\.png is another"):
+        write_pairs(pairs, tmp_path, tmp_path / "pairs.parquet")
+    (tmp_path / rows[0]["path"]).unlink()
+    with pytest.raises(InputError, match=r"p_0\.png is missing"):
+        write_pairs(pairs, tmp_path, tmp_path / "pairs.parquet")
+
+
 def test_a_scorer_that_returns_nan_is_kept_as_such(tmp_path):
     rows = candidates(tmp_path, [10, 100])
     with RunStore.open(tmp_path / "scores", config={}) as store:
@@ -338,6 +392,8 @@ def jpeg(value):
 def test_pairs_written_are_read_as_the_published_layout(tmp_path):
     rows = candidates(tmp_path, [10, 100, 200])
     scores = table([[75.0, 28, 55], [100, 26, 50], [50, 31, 70]])[0]
+    for score, row in zip(scores, rows, strict=True):
+        score["extras"]["pixels"] = row["pixels"]
     pairs = select_pairs(scores, rows)
     write_pairs(pairs, tmp_path, tmp_path / "pairs.parquet")
     (found,) = read_pairs(tmp_path / "pairs.parquet")

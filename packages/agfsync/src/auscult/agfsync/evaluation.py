@@ -105,7 +105,8 @@ def by_element_type(
     found: dict[str, list[float]] = {}
     for row in rows:
         for item, yes in zip(questions.get(row["id"], []), row["vqa_yes"], strict=False):
-            found.setdefault(item["element_type"], []).append(yes)
+            if np.isfinite(_number(yes)):
+                found.setdefault(item["element_type"], []).append(yes)
     return {kind: 100 * float(np.mean(values)) for kind, values in sorted(found.items())}
 
 

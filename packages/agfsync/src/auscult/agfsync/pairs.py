@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auscult.agfsync.config import PairsConfig
+from auscult.agfsync.images import open_image, pixel_hash
 from auscult.agfsync.scoring.scoring import SCORES
 from auscult.core.device import generator
 from auscult.core.errors import InputError
@@ -98,7 +99,7 @@ def select_pairs(
     Returns
     -------
     list of dict
-        ``id, caption, category, good_k, bad_k, good_path, bad_path, score_good, score_bad, margin,
+        ``id, caption, category, good_k, bad_k, good_path, bad_path, good_pixels, bad_pixels, score_good, score_bad, margin,
         sub_scores_good, sub_scores_bad``; a good score is above the bad by more than ``min_margin``.
 
     Raises
@@ -133,6 +134,7 @@ def select_pairs(
                     "id": id, "caption": shown[0]["prompt"], "category": (categories or {}).get(id, ""),
                     "good_k": int(rows[good]["k"]), "bad_k": int(rows[bad]["k"]),
                     "good_path": shown[0]["path"], "bad_path": shown[1]["path"],
+                    "good_pixels": pixels[0], "bad_pixels": pixels[1],
                     "score_good": float(total[good]), "score_bad": float(total[bad]),
                     "margin": float(total[good] - total[bad]),
                     "sub_scores_good": raw[good].tolist(), "sub_scores_bad": raw[bad].tolist(),
@@ -208,8 +210,11 @@ def write_pairs(pairs: Sequence[Mapping[str, Any]], images: Path, path: Path) ->
 
     rows = []
     for pair in pairs:
-        row = {name: value for name, value in pair.items() if not name.endswith("_path")}
+        row = {name: value for name, value in pair.items() if not name.endswith(("_path", "_pixels"))}
         for side in ("good", "bad"):
-            row[f"{side}_jpg"] = (images / pair[f"{side}_path"]).read_bytes()
+            path, pixels = images / pair[f"{side}_path"], pair[f"{side}_pixels"]
+            if pixels not in (None, pixel_hash(open_image(path))):
+                raise InputError(f"{path} is another picture than was scored: restore it, or score again")
+            row[f"{side}_jpg"] = path.read_bytes()
         rows.append(row)
     replace_atomically(path, lambda partial: pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), partial))

@@ -119,10 +119,10 @@ def run_score(config: RunConfig, root: Path) -> dict[str, Any]:
         )  # fmt: skip
     write_rows(rows, stage.folder / "score.jsonl")
     answers = [answer for row in rows for answer in row["vqa_answers"]]
-    means = {name: [row[name] for row in rows if row[name] is not None] for name in SCORES}
+    means = {name: [row[name] for row in rows if row[name] is not None and np.isfinite(row[name])] for name in SCORES}
     return stage.finish(
         {
-            "images": len(rows), "means": {name: float(np.mean(x)) if x else None for name, x in means.items()},
+            "images": len(rows), "unanswered": sum("failed" in row["vqa_answers"] for row in rows), "means": {name: float(np.mean(x)) if x else None for name, x in means.items()},
             "answers": {answer: answers.count(answer) for answer in sorted(set(answers))},
         }
     )  # fmt: skip

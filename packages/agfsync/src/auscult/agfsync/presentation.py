@@ -215,4 +215,4 @@ def _wrap(text: str) -> str:
 
 
 def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f}"
+    return "–" if value is None or not np.isfinite(value) else f"{value:.0f}"

@@ -1,5 +1,6 @@
 """Language models that write prompts and questions: behind a server, or here."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -66,6 +67,7 @@ class LocalWriter:
             raise InputError(f"the language model {config.model!r} cannot be loaded: give a folder or an ID") from error
         self._model: Any = model.to(device).eval()
         self._config = config
+        self._asked: Counter[str] = Counter()
 
     def write(self, chats: Sequence[tuple[str, str, str]], deliver: Callable[[str, str | None], None]) -> None:
         """See :class:`Writer`."""
@@ -83,7 +85,9 @@ class LocalWriter:
                 if self._config.temperature
                 else {"do_sample": False}
             )
-            torch.manual_seed(derive_seed(0, key) % 2**63)
+            # Another attempt at the same request should not get the same words again.
+            torch.manual_seed(derive_seed(0, key, self._asked[key]) % 2**63)
+            self._asked[key] += 1
             with torch.inference_mode():
                 out = self._model.generate(**inputs, max_new_tokens=self._config.max_tokens, **sampling)
             deliver(key, self._tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))

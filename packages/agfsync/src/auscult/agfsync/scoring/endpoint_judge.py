@@ -31,7 +31,7 @@ class EndpointJudge:
         self._endpoint = Endpoint(base_url=config.vqa_base_url, model=config.vqa_model)
 
     def ask(self, images: "Sequence[Image]", questions: Sequence[Sequence[str]]) -> list[Verdict]:
-        """Return one verdict a picture; a question that the server does not answer is ``failed`` and counts 0."""
+        """Return one verdict a picture; a question that the server does not answer is ``failed``, and NaN."""
         from auscult.core.endpoint import complete_all
 
         found: dict[str, Answer] = {}
@@ -68,7 +68,7 @@ class EndpointJudge:
         from auscult.core.endpoint import Reply
 
         if not isinstance(answer, Reply):
-            return "failed", 0.0
+            return "failed", math.nan
         word = parse_answer(answer.text)
         if self._config.vqa_mode == "soft" and answer.logprobs:
             mass = {"yes": 0.0, "no": 0.0}

@@ -27,7 +27,7 @@ class Verdict:
     answers
         ``yes``, ``no``, ``unparsed`` or ``failed``, one a question.
     yes
-        The probability of yes of each: 0 or 1 in hard mode.
+        The probability of yes of each: 0 or 1 in hard mode, NaN where the question failed.
     """
 
     answers: list[str]
@@ -35,7 +35,7 @@ class Verdict:
 
     @property
     def score(self) -> float:
-        """100 times the mean over the questions; NaN without any."""
+        """100 times the mean over the questions; NaN without any, and where one failed."""
         return 100 * float(np.mean(self.yes)) if self.yes else float("nan")
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from auscult.agfsync.config import ScoreConfig
-from auscult.agfsync.images import open_image
+from auscult.agfsync.images import open_image, pixel_hash
 from auscult.agfsync.scoring.aesthetics import Aesthetic, make_aesthetic
 from auscult.agfsync.scoring.clip import CLIPScorer
 from auscult.agfsync.scoring.judges import Judge, make_judge
+from auscult.core.errors import AuscultError, InputError
 from auscult.core.progress import progress
 
 if TYPE_CHECKING:
@@ -94,21 +95,25 @@ def score_candidates(
     Returns
     -------
     list of dict
-        ``id, k, vqa, clip, aesthetic, vqa_answers, vqa_yes, extras``; a black picture has None for all.
+        ``id, k, vqa, clip, aesthetic, vqa_answers, vqa_yes, extras``; a black picture has None for all. A picture with
+        a question that failed has no VQA score; it is not stored, so that a next call asks again.
 
     Raises
     ------
     InputError
-        A picture is missing or truncated.
+        A picture is missing, truncated, or another than its row says.
+    AuscultError
+        Every question failed.
     """
     keys = [f"{row['id']}/{row['k']}" for row in candidates]
     missing = set(store.missing(keys))
+    unanswered: dict[str, dict[str, Any]] = {}
     todo = [row for key, row in zip(keys, candidates, strict=True) if key in missing]
     with progress("Scoring", len(todo)) as advance:
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
             good = [row for row in batch if not row["black"]]
-            images = [open_image(folder / row["path"]) for row in good]
+            images = [_open(row, folder) for row in good]
             asked = [[item["question"] for item in questions.get(row["id"], [])] for row in good]
             found = scorers.score(images, [row["prompt"] for row in good], asked) if good else []
             by_key = {(row["id"], row["k"]): scores for row, scores in zip(good, found, strict=True)}
@@ -117,6 +122,24 @@ def score_candidates(
                     empty: dict[str, Any] = {**dict.fromkeys(SCORES), "vqa_answers": [], "vqa_yes": []}
                     scores = by_key.get((row["id"], row["k"]), empty)
                     extras = {"pixels": row["pixels"], "black": row["black"]}
-                    store.put(f"{row['id']}/{row['k']}", {"id": row["id"], "k": row["k"], **scores, "extras": extras})
+                    record = {"id": row["id"], "k": row["k"], **scores, "extras": extras}
+                    if "failed" in scores["vqa_answers"]:
+                        unanswered[f"{row['id']}/{row['k']}"] = record
+                    else:
+                        store.put(f"{row['id']}/{row['k']}", record)
             advance(len(batch))
-    return [store[key] for key in keys]
+    rows = [unanswered[key] if key in unanswered else store[key] for key in keys]
+    if unanswered and {answer for row in rows for answer in row["vqa_answers"]} == {"failed"}:
+        raise AuscultError(
+            f"the judge answered no question about {len(unanswered)} pictures: look at the server and start again"
+        )
+    return rows
+
+
+def _open(row: Mapping[str, Any], folder: "Path") -> "Image":
+    image = open_image(folder / row["path"])
+    if pixel_hash(image) != row["pixels"]:
+        raise InputError(
+            f"{folder / row['path']} is another picture than it was: restore it, or begin with the candidates again"
+        )
+    return image
