@@ -1,5 +1,6 @@
 import doctest
 import importlib
+import inspect
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 import auscult.core.data as data
 from auscult.core.data import load_cohort
 from auscult.core.data.open import READERS
+from auscult.core.data.options import check_options
 from auscult.core.errors import InputError
 
 
@@ -28,6 +30,37 @@ def test_what_cannot_be_opened_is_one_sentence(spec, options, message):
     with pytest.raises(InputError, match=message) as error:
         load_cohort(spec, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        ("mimic4:x", {"hours": "abc"}, "hours is 'abc': the reader of 'mimic4' takes a number or null there"),
+        ("mimic4:x", {"count_death": "maybe"}, "count_death is 'maybe': .* takes true or false there"),
+        ("mimic4:x", {"count_death": 1}, "count_death is 1: .* takes true or false there"),
+        ("mimic3:x", {"min_hours": True}, "min_hours is True: .* takes a number or null there"),
+        ("mimic3:x", {"threads": 1.5}, r"threads is 1\.5: .* takes a whole number or null there"),
+        ("eicu:x", {"static": 5}, "static is 5: .* takes a list of texts there"),
+        ("eicu:x", {"panel": 5}, "panel is 5: .* takes a text or a Panel there"),
+        ("cdsl:x", {"units": {"DD": 5}}, "units is {'DD': 5}: .* takes a mapping to a text or null there"),
+        ("meds:x", {"panel": "HR"}, "panel is 'HR': .* takes a mapping to a text or a list of texts or null there"),
+        ("meds:x", {"window": "48"}, "window is '48': .* takes a number or null there"),
+        ("table:x", {"codes": [1, 2]}, r"codes is \[1, 2\]: .* takes a list of texts or a text or null there"),
+        ("table:x", {"columns": 5}, "columns is 5: .* takes a mapping or a text or null there"),
+        ("table:x", {"static": 5}, "static is 5: .* takes a path or a text or null there"),
+    ],
+)
+def test_an_option_of_another_kind_is_one_sentence(spec, options, message):
+    with pytest.raises(InputError, match=message) as error:
+        load_cohort(spec, **options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_defaults_of_every_reader_are_of_their_kinds(name):
+    load = importlib.import_module(READERS[name]).load
+    defaults = {key: entry.default for key, entry in inspect.signature(load).parameters.items() if key != "path"}
+    check_options(name, load, defaults)
 
 
 def test_every_reader_that_is_listed_exists():

@@ -502,6 +502,13 @@ def test_wrong_measurements_are_explained(events, options, message):
         table.from_frame(events, **options)
 
 
+def test_options_of_frames_are_checked_as_those_of_files():
+    with pytest.raises(InputError, match="the reader of 'table' got an unexpected keyword argument 'unit'"):
+        table.from_frame(bad(), unit={"HR": "/min"})
+    with pytest.raises(InputError, match="codes is 5: the reader of 'table' takes a list"):
+        table.from_frame(bad(), codes=5)
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

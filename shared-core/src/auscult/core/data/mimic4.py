@@ -72,7 +72,7 @@ def load(
     dead: mimic.DeadRule = "exclude",
     count_death: bool = False,
     static: Sequence[str] = ("sex", "age"),
-    version: str | None = None,
+    version: str | float | None = None,
     memory: str = "2GB",
     threads: int | None = None,
 ) -> Cohort:
@@ -151,7 +151,7 @@ def load(
         return mimic.build(tree, _release(tree, chosen, version, seed=seed), chosen, rules, choices)
 
 
-def _release(tree: Tree, panel: Panel, version: str | None, *, seed: bool) -> mimic.Release:
+def _release(tree: Tree, panel: Panel, version: str | float | None, *, seed: bool) -> mimic.Release:
     person = "hadm_id" if seed else "subject_id"
     shared = (
         f"SELECT {person} AS person, itemid AS code, epoch_us(charttime) AS taken, epoch_us(storetime) AS stored, "
@@ -181,7 +181,7 @@ def _release(tree: Tree, panel: Panel, version: str | None, *, seed: bool) -> mi
         events=events,
         provenance={
             "data_set": "MIMIC-IV",
-            "version": version or found,
+            "version": str(version or found),
             "source": SOURCE,
             "citation": "Johnson et al., Scientific Data 2023; doi:10.1038/s41597-022-01899-x",
             "licence": "PhysioNet credentialed access; the demo: ODbL 1.0",

@@ -2,11 +2,11 @@
 
 import difflib
 import importlib
-import inspect
 from pathlib import Path
 from typing import Any
 
 from auscult.core.data.cohort import Cohort
+from auscult.core.data.options import check_options
 from auscult.core.errors import InputError
 
 # Name -> module with ``load(path: Path | None, **options) -> Cohort``.
@@ -63,10 +63,6 @@ def load_cohort(spec: str, **options: Any) -> Cohort:
         raise InputError(f"{spec!r} names no file after the colon: give {name}:FILE, or {name} alone")
     load = importlib.import_module(READERS[name]).load
     file = Path(path).expanduser() if path else None
-    try:
-        inspect.signature(load).bind(file, **options)
-    except TypeError as error:
-        known = ", ".join(list(inspect.signature(load).parameters)[1:])
-        raise InputError(f"the reader of {name!r} {error}; its options are: {known}") from None
+    check_options(name, load, options)
     cohort: Cohort = load(file, **options)
     return cohort

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from auscult.core.data.cohort import AttritionRow, Cohort
 from auscult.core.data.feature import Feature
+from auscult.core.data.options import check_options
 from auscult.core.data.ragged import gather
 from auscult.core.data.table_features import Cells, Measured, long_cells, measure, wide_cells
 from auscult.core.data.table_files import Sheet, as_sheet, read_sheet
@@ -116,6 +117,7 @@ def from_frame(events: Any, *, labels: Any = None, static: Any = None, **options
     >>> from_frame(events, labels=labels)
     Cohort(2 records, 2 subjects, 3 steps, 2 features)
     """
+    check_options("table", load, options)
     tables = {"events": events, "labels": labels, "static": static}
     sheets = {name: None if frame is None else as_sheet(frame, name) for name, frame in tables.items()}
     measurements = sheets["events"]
