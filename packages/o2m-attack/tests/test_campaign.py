@@ -173,6 +173,26 @@ def test_a_model_with_replies_alone(records, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_a_damaged_state_costs_its_iterations_alone(llava, records, folder, tmp_path):
+    options = {"conditions": ("2m",), "optimizers": ("mcm",), "config": SMALL}
+    whole = next(entry for entry in campaign.read_entries(folder) if entry["optimizer"] == "mcm")
+    state = tmp_path / "states" / f"{whole['key'][:24]}.npz"
+    state.parent.mkdir()
+    state.write_bytes(b"PK cut off")
+    assert run(llava, records, tmp_path, **options) == {"entries": 2, "done": 2, "failed": 0, "reasons": {}}
+    losses = {entry["key"]: entry["final_loss"] for entry in campaign.read_entries(tmp_path)}
+    assert losses[whole["key"]] == whole["final_loss"]
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no image"])
+def test_a_lost_or_damaged_image_is_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"the run's image .*a\.png is missing or damaged"):
+        campaign.read_png(tmp_path / "a.png")
+
+
 def test_what_a_server_left_unanswered_is_asked_again(new_record, tmp_path):
     class Server(Replies):
         def __init__(self, error, calls):

@@ -93,6 +93,7 @@ def test_settings_come_from_a_file_and_from_options(command, tmp_path):
         (("--preset", "best"), "no preset 'best'"),
         (("--accept", "worse"), "accept is 'worse'"),
         (("--shard", "3"), "write it like 2/4"),
+        (("--shard", "\u00b2/2"), "write it like 2/4"),
         (("--shard", "3/2"), "shard 3/2"),
         (("--model", "nowhere"), "there is no folder 'nowhere'"),
         (("--model", "m", "--endpoint", "http://127.0.0.1:9/v1"), "a server gives no gradients"),

@@ -52,6 +52,8 @@ def test_the_figure_s_wording(new_record):
     [
         ({"question": "{claims} {prompt}"}, r"has \{claims\}"),
         ({"question": "{claim}"}, r"\{prompt\} is missing"),
+        ({"question": "{claim} {prompt:d}"}, r"more than a name in braces: write \{prompt\}"),
+        ({"question": "{claim} {prompt!x}"}, r"more than a name in braces: write \{prompt\}"),
         ({"target": "{key}"}, r"target has \{key\}"),
         ({"benign_target": "{prompt}"}, "benign_target"),
         ({"question": "{prompt"}, "cannot be read"),

@@ -206,8 +206,9 @@ def test_an_interrupted_optimisation_ends_with_equal_bits(llava, record, tmp_pat
     assert (tmp_path / "state.npz").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_broken_state_is_named(tmp_path):
-    (tmp_path / "state.npz").write_bytes(b"no archive")
+@pytest.mark.parametrize("content", [b"no archive", b"", b"PK\x03\x04 cut off"])
+def test_a_broken_state_is_named(tmp_path, content):
+    (tmp_path / "state.npz").write_bytes(content)
     with pytest.raises(InputError, match="delete it to begin again"):
         AttackState.load(tmp_path / "state.npz")
 

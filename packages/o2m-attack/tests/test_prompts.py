@@ -121,3 +121,8 @@ def test_the_order_of_a_turn_is_kept(tokenizer, request_):
     assert text == "USER: Which? <<<image>>> go ASSISTANT:"
     with pytest.raises(InputError, match="each once and in this order"):
         Templates(turn="{image}{question}{suffix}")
+
+
+def test_a_chat_may_hold_braces(tokenizer):
+    prompts = Prompts(tokenizer, "<image>", chat="{SYS} {turn} } {")
+    assert prompts.render("Which?", " !") == "{SYS} Which?\n<image>\n ! } {"

@@ -153,11 +153,20 @@ def run_parts(folder: str | Path) -> list[Path]:
 
 
 def read_png(path: Path) -> Pixels:
-    """Return uint8 [height, width, 3] of a file that a run wrote."""
+    """Return uint8 [height, width, 3] of a file that a run wrote.
+
+    Raises
+    ------
+    InputError
+        The file is missing or damaged.
+    """
     from PIL import Image
 
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # decoders of damaged files raise nearly everything
+        raise InputError(f"the run's image {path} is missing or damaged ({error}): restore it, or run anew") from error
 
 
 def write_png(path: Path, pixels: Pixels) -> None:
@@ -287,7 +296,10 @@ class _Worker:
                 saved = time.monotonic()
 
         method = {"gcg": GCG, "pgd": PGD, "mcm": MCM}[optimizer]
-        state = AttackState.load(path) if path.exists() else None
+        try:
+            state = AttackState.load(path) if path.exists() else None
+        except InputError:  # a damaged file: what it would have spared is done again, with equal results
+            state = None
         return method(self._config).run(
             self._target, record, condition, judge=self._judge, state=state, on_step=save
         )  # fmt: skip

@@ -164,9 +164,13 @@ def split_attribute(attribute: str) -> tuple[str, str]:
 
 def _placeholders(template: str) -> list[str]:
     try:
-        return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+        found = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise InputError(f"the template {template!r} cannot be read ({error}): write a brace itself as {{{{") from None
+    for name, form, conversion in found:
+        if form or conversion:
+            raise InputError(f"the template {template!r} has more than a name in braces: write {{{name}}}")
+    return [str(name) for name, _, _ in found]
 
 
 def _refuse_placeholders(name: str, template: str, known: set[str], needed: set[str]) -> None:

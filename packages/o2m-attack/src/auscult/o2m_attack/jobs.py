@@ -29,7 +29,7 @@ def parse_shard(text: str) -> tuple[int, int]:
         It is not of that form.
     """
     first, slash, last = text.partition("/")
-    if not (slash and first.isdigit() and last.isdigit()):
+    if not (slash and first.isdecimal() and last.isdecimal()):
         raise InputError(f"--shard {text!r}: write it like 2/4, the second of four")
     return int(first), int(last)
 

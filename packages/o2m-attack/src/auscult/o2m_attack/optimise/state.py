@@ -1,6 +1,7 @@
 """Where an optimisation stands after an iteration: enough to go on in another process with equal results."""
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,10 @@ class AttackState:
             The file is none.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 numbers: dict[str, Any] = json.loads(arrays["numbers"].tobytes())
                 tensors: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in _TENSORS}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} holds no state of an optimisation ({error}): delete it to begin again") from error
         history = [Step(*row) for row in numbers.pop("history")]
         return cls(**tensors, **numbers, history=history)

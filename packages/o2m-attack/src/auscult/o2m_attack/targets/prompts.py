@@ -232,7 +232,7 @@ class Prompts:
 
     def _rendered(self, turn: str, reply: str | None = None) -> str:
         if not self._template:
-            return self._chat.format(turn=turn) + (" " + reply if reply else "")
+            return self._chat.replace("{turn}", turn) + (" " + reply if reply else "")
         for content in ([{"type": "text", "text": turn}], turn):
             messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
             if reply is not None:
