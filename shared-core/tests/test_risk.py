@@ -121,6 +121,14 @@ def test_what_is_undefined_is_nan(drawn):
             assert np.isfinite(value)
 
 
+@pytest.mark.parametrize("p", [1e-6, 0.001, 0.999, 1 - 1e-6])
+def test_the_intercept_of_risks_that_are_far_off_is_found(p):
+    for y in ([1] + [0] * 999, [0] + [1] * 999):
+        rate = np.mean(y)
+        shift = np.log(rate / (1 - rate)) - np.log(p / (1 - p))
+        assert risk.calibration_intercept(y, [p] * 1000) == pytest.approx(shift, abs=1e-6)
+
+
 def test_separated_classes_have_no_slope():
     assert np.isnan(risk.calibration_slope([0, 0, 1, 1], [0.1, 0.2, 0.2, 0.9]))
     assert np.isnan(risk.calibration_slope([0, 1, 0, 1], [0.4, 0.4, 0.4, 0.4]))
@@ -239,6 +247,7 @@ def test_a_system_does_not_differ_from_itself(stays):
         (lambda: risk.auroc([0, 1], ["a", "b"]), "a score is missing or no number"),
         (lambda: risk.brier([0, 1], [0.5, 1.5]), "a probability is 1.5: probabilities lie between 0 and 1"),
         (lambda: risk.calibration_curve([0, 1], [0.5, 0.5], bins=0), "bins is 0"),
+        (lambda: risk.calibration_curve([0, 1], [0.5, 0.5], bins=1.5), "bins is 1.5: give a whole number"),
         (lambda: risk.early_score([0], [0.5], [-1], threshold=1), "remaining must hold 1 lengths from 0 up"),
         (lambda: risk.early_score([0], [0.5], [1], threshold=0), "threshold is 0: give a length above 0"),
         (lambda: risk.osmae([0], [1], [0.5], [1], large_los=1, threshold=2), "large_los must be the larger one"),

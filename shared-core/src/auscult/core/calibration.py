@@ -112,9 +112,9 @@ def checked_probabilities(label: ArrayLike, probability: ArrayLike) -> tuple[NDA
 
 
 def _check_bins(bins: int) -> int:
-    if bins < 1:
-        raise InputError(f"bins is {bins}: give 1 at least")
-    return bins
+    if not (bins >= 1 and float(bins).is_integer()):
+        raise InputError(f"bins is {bins}: give a whole number, 1 at least")
+    return int(bins)
 
 
 def _bins(y: NDArray[np.bool_], p: FloatArray, bins: int) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
@@ -132,7 +132,7 @@ def _log_odds(p: FloatArray) -> FloatArray:
 
 
 def _logistic(x: FloatArray, y: NDArray[np.bool_], offset: FloatArray) -> FloatArray:
-    """Return the maximum-likelihood coefficients of a logistic regression, by Newton's method with halved steps."""
+    """Return the maximum-likelihood coefficients of a logistic regression, by Newton's method with short steps."""
 
     def loss(beta: FloatArray) -> float:
         z = x @ beta + offset
@@ -147,6 +147,8 @@ def _logistic(x: FloatArray, y: NDArray[np.bool_], offset: FloatArray) -> FloatA
             step = np.linalg.solve((x * (risk * (1 - risk))[:, None]).T @ x, x.T @ (y - risk))
         except np.linalg.LinAlgError:  # so few rows overlap that the slope is as good as infinite
             return np.full_like(beta, np.nan)
+        # Farther away risks are 0 and 1 in floating point, and no step leads back.
+        step *= 4 / max(4, np.abs(x @ step).max())
         while (there := loss(beta + step)) > here + 1e-12 * abs(here) and np.abs(step).max() > 1e-12:
             step = step / 2
         beta, here = beta + step, there
