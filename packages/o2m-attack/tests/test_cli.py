@@ -29,7 +29,7 @@ def test_from_a_run_to_a_report(command, tmp_path, encoders):
     run = tmp_path / "run"
     code, out, _ = command(
         "run", "--model", "tiny", "--data", "demo", "--limit", "2", "--conditions", "2m,normal", "--optimizer",
-        "none,mcm", "--epsilon", "8/255", "--out", run, *SMALL, "--json",
+        "none,mcm", "--device", "cpu", "--epsilon", "8/255", "--out", run, *SMALL, "--json",
     )  # fmt: skip
     assert code == 0
     assert json.loads(out) == {"entries": 8, "done": 8, "failed": 0, "reasons": {}}
@@ -99,6 +99,12 @@ def test_settings_come_from_a_file_and_from_options(command, tmp_path):
         (("--model", "m", "--endpoint", "http://127.0.0.1:9/v1"), "a server gives no gradients"),
         (("--data", "nothing.parquet"), "nothing.parquet"),
         (("--limit", "0"), "ask for 1 record or more"),
+        (("--device", "cuda", "--model", "tiny"), "device 'cuda' has no effect on the tiny model"),
+        (("--dtype", "bfloat16"), "dtype 'bfloat16' has no effect on the tiny model"),
+        (("--chat", "{turn}"), "chat '{turn}' has no effect on the tiny model"),
+        (("--revision", "main", "--model", "demo"), "revision 'main' has no effect on the demo model"),
+        (("--model", "m", "--endpoint", "http://127.0.0.1:9/v1", "--dtype", "float32"), "no effect on a server"),
+        (("--preset", "paper", "--settings", "s.yaml"), "has no effect beside --settings"),
         (("--mismatch", "both"), "the demo's false claims are its own"),
         (("--model", "demo", "--preset", "reference"), "has its own wordings"),
         (("--device", "gpu"), "'gpu' is no device"),
@@ -108,7 +114,7 @@ def test_what_a_run_refuses_is_one_sentence(command, capsys, tmp_path, arguments
     given = dict(zip(arguments[::2], arguments[1::2], strict=True))
     base = {"--model": "tiny", "--limit": "1", "--out": str(tmp_path / "run")}
     model = given.get("--model", "tiny")
-    if "--device" in given:
+    if given.get("--device") == "gpu":
         given["--model"] = model = _saved(tmp_path)
         capsys.readouterr()
     flat = [part for pair in {**base, **given, "--model": model}.items() for part in pair]
@@ -140,6 +146,9 @@ def test_what_the_other_commands_refuse(command, tmp_path):
         (("transfer", tmp_path / "foreign", "--model", "tiny"), "a run of another kind"),
         (("report", tmp_path, "--out", "page.pdf"), "must end in .html"),
         (("judge", tmp_path, "--judge-endpoint", "http://127.0.0.1:9/v1"), "give --judge-model"),
+        (("judge", tmp_path, "--judge-model", "m"), "give --judge-endpoint"),
+        (("transfer", tmp_path, "--model", "tiny", "--defence", "jpeg", "--seed", "1"), "--seed 1 has no effect"),
+        (("build", tmp_path, "--out", tmp_path / "x", "--mismatch", "both"), "--mismatch 'both' has no effect"),
         (("build", tmp_path / "none", "--out", tmp_path / "x"), "none"),
         (("relevance", tmp_path), "give --text-encoder, --image-encoder or both"),
         (("relevance", tmp_path, "--text-encoder", tmp_path), "holds no run"),

@@ -37,7 +37,7 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="The run's folder; one that exists is resumed.")],
     data: Annotated[str, typer.Option("--data", help="A parquet file, a folder, a hub id, or demo.")] = "demo",
     conditions: Annotated[str, typer.Option("--conditions", help="normal,malicious,mismatched,2m or all.")] = "2m",
-    optimizer: Annotated[str, typer.Option("--optimizer", help="none,gcg,pgd,mcm: one or several.")] = "mcm",
+    optimizer: Annotated[str, typer.Option("--optimizer", help="none,gcg,pgd,mcm or all.")] = "mcm",
     preset: Annotated[str, typer.Option("--preset", help="recommended, paper or reference.")] = "recommended",
     settings: Annotated[Path | None, typer.Option("--settings", help="All settings, in a YAML file.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Iterations at most.")] = None,
@@ -76,7 +76,7 @@ def run(
     given = locals()
     config = jobs.make_config(preset, settings, {name: given[name] for name in names})
     part = jobs.parse_shard(shard)
-    optimizers = jobs.split_list(optimizer)
+    optimizers = jobs.split_list(optimizer, campaign.OPTIMIZERS)
     records = jobs.read_records(data, limit=limit, mismatch=mismatch, seed=config.seed)
     target = load_target(
         model, endpoint=endpoint, api_key_env=api_key_env, device=device, dtype=dtype, revision=revision, chat=chat,
@@ -103,7 +103,7 @@ def transfer(
     defence: Annotated[
         str | None, typer.Option("--defence", help="jpeg, bit_depth, resize_pad, smooth_text or asking.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of a defence that draws.")] = 0,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of a defence that draws; 0 if not given.")] = None,
     endpoint: Url = None,
     api_key_env: Key = "OPENAI_API_KEY",
     as_json: Json = False,
@@ -206,7 +206,9 @@ def build(
     out: Annotated[Path, typer.Option("--out", help="The new data set's folder.")],
     prompts: Annotated[Path | None, typer.Option("--prompts", help="Your own table of prompts.")] = None,
     per_attribute: Annotated[int | None, typer.Option("--per-attribute", help="Rows of each attribute.")] = None,
-    mismatch: Annotated[str, typer.Option("--mismatch", help="uniform, modality_only, region_only, both.")] = "uniform",
+    mismatch: Annotated[
+        str | None, typer.Option("--mismatch", help="With --prompts: uniform (if not given), modality_only, ...")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all draws.")] = 0,
     as_json: Json = False,
 ) -> None:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from auscult.o2m_attack.dataset.mismatch import Stratum
 
 
-def split_list(text: str) -> list[str]:
-    """Return the items of ``a,b,c``; ``all`` stands for the four conditions."""
+def split_list(text: str, known: Sequence[str] = CONDITIONS) -> list[str]:
+    """Return the items of ``a,b,c``; ``all`` stands for all that are known."""
     items = [item.strip() for item in text.split(",") if item.strip()]
-    return list(CONDITIONS) if items == ["all"] else items
+    return list(known) if items == ["all"] else items
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -40,6 +40,8 @@ def make_config(preset: str, settings: Path | None, changes: dict[str, Any]) -> 
     for name in ("epsilon", "alpha"):
         if name in given:
             given[name] = parse_fraction(given[name])
+    if settings is not None and preset != "recommended":
+        raise InputError(f"--preset {preset!r} has no effect beside --settings, which has all values: leave one out")
     if settings is None:
         return AttackConfig.preset(preset, **given)
     from dataclasses import replace
@@ -71,8 +73,10 @@ def read_records(source: str, *, limit: int | None, mismatch: str, seed: int) ->
     return load_records(source, limit=limit, mismatch=stratum, seed=seed)
 
 
-def make_defence(name: str | None, seed: int) -> Any:
+def make_defence(name: str | None, seed: int | None) -> Any:
     """Return a defence that needs no more than its name; None where none is asked for."""
+    if seed is not None and name not in ("resize_pad", "smooth_text"):
+        raise InputError(f"--seed {seed} has no effect without a defence that draws: resize_pad or smooth_text")
     if name is None:
         return None
     from auscult.o2m_attack.defences.detectors import AskingDetector
@@ -82,8 +86,8 @@ def make_defence(name: str | None, seed: int) -> Any:
     makers: dict[str, Callable[[], Any]] = {
         "jpeg": Jpeg,
         "bit_depth": BitDepth,
-        "resize_pad": lambda: ResizePad(seed=seed),
-        "smooth_text": lambda: SmoothText(seed=seed),
+        "resize_pad": lambda: ResizePad(seed=seed or 0),
+        "smooth_text": lambda: SmoothText(seed=seed or 0),
         "asking": AskingDetector,
     }
     if name not in makers:
@@ -93,9 +97,11 @@ def make_defence(name: str | None, seed: int) -> Any:
 
 def judge_folder(folder: Path, names: str, endpoint: str | None, model: str | None, key: str) -> dict[str, Any]:
     """Judge the replies of a run by rules, and by a model where a server is named."""
-    from auscult.o2m_attack.judges.judging import judge_run, plain
+    from auscult.o2m_attack.judges.judging import DEFAULT, judge_run, plain
 
-    judges: list[Any] = split_list(names)
+    judges: list[Any] = split_list(names, DEFAULT)
+    if endpoint is None and model is not None:
+        raise InputError("--judge-model needs the server that it is on: give --judge-endpoint")
     if endpoint is not None:
         from auscult.core.endpoint import Endpoint
         from auscult.o2m_attack.judges.models import LlmJudge
@@ -133,12 +139,14 @@ def relevance_folder(
 
 
 def build_folder(
-    source: str, prompts: Path | None, out: Path, *, mismatch: str, seed: int, per_attribute: int | None
+    source: str, prompts: Path | None, out: Path, *, mismatch: str | None, seed: int, per_attribute: int | None
 ) -> Any:
     """Write the small variant of a data set, or a data set of one's own images and prompts."""
     from auscult.o2m_attack.dataset.building import build_own, build_tiny
 
+    if prompts is None and mismatch is not None:
+        raise InputError(f"--mismatch {mismatch!r} has no effect without --prompts: the data set's false claims stay")
     if prompts is None:
         return build_tiny(source, out, seed=seed, per_attribute=60 if per_attribute is None else per_attribute)
-    stratum = cast("Stratum", mismatch)
+    stratum = cast("Stratum", mismatch or "uniform")
     return build_own(source, prompts, out, mismatch=stratum, seed=seed, per_attribute=per_attribute)

@@ -41,10 +41,12 @@ def load_target(
     Raises
     ------
     InputError
-        There is no such model, or it gives no gradients where they are needed.
+        There is no such model, it gives no gradients where they are needed, or an option has no effect on it.
     """
     options: dict[str, Any] = {} if templates is None else {"templates": templates}
+    given = {"device": device, "dtype": dtype, "revision": revision, "chat": chat}
     if endpoint is not None:
+        _refuse_idle("a server", given)
         if white_box:
             raise InputError("a server gives no gradients: optimise on local weights, and replay on it with transfer")
         from auscult.core.endpoint import Endpoint
@@ -54,18 +56,28 @@ def load_target(
     if model == "demo":
         from auscult.o2m_attack.victim import demo_target
 
+        _refuse_idle("the demo model", given)
         if templates is not None:
             raise InputError("the demo model has its own wordings: leave --templates and --preset reference out")
         return demo_target()
     if model == "tiny":
         from auscult.o2m_attack.targets.tiny import tiny_llava
 
+        _refuse_idle("the tiny model", given)
         return tiny_llava(name="tiny", **options)
     from auscult.o2m_attack.targets.llava import LlavaTarget, model_type
 
     if white_box or model_type(model, revision) in LlavaTarget.types:
         return LlavaTarget.load(model, device=device, dtype=dtype, revision=revision, chat=chat, **options)
+    _refuse_idle(f"{model}, whose processor has a chat template of its own", {"chat": chat})
     return _load_chat(model, device, dtype, revision, options)
+
+
+def _refuse_idle(what: str, given: dict[str, str | None]) -> None:
+    """Refuse an option that would have no effect; small models of ours are float32 on the CPU."""
+    for name, value in given.items():
+        if value not in (None, "auto") and (what.startswith("a server") or value not in ("cpu", "float32")):
+            raise InputError(f"{name} {value!r} has no effect on {what}: leave it out")
 
 
 def _load_chat(model: str, device: str, dtype: str, revision: str | None, options: dict[str, Any]) -> Target:
