@@ -211,6 +211,39 @@ def test_death_is_no_feature_and_a_unit_may_be_unknown(root):
     assert "1 codes are not in metadata/codes.parquet" in cohort.notes
 
 
+def test_a_code_without_a_unit_in_the_metadata_has_its_own(root):
+    codes = pq.read_table(root / "metadata/codes.parquet")
+    pq.write_table(codes.append_column("unit", pa.nulls(len(codes), pa.string())), root / "metadata/codes.parquet")
+    cohort = load(root, panel=PANEL, anchor="ICU_ADMISSION", window=24)
+    assert [feature.unit for feature in cohort.features] == ["bpm", "mmol/L"]
+    with pytest.raises(InputError, match="feature 'all' has several units, bpm"):
+        load(root, panel={"all": "LAB//.*"}, anchor="ICU_ADMISSION", window=24)
+
+
+def test_codes_of_no_row_and_contradictions_are_notes(root):
+    panel = {"lactate": [LACTATE, "LAB//RESULT//50813//mg"], "heart rate": [HR, "GENDER//X"]}
+    write_events(root / "data/c.parquet", rows_of(9, (None, "GENDER//F", None), (None, "GENDER//M", None),
+                 (0, "ICU_ADMISSION", None)))  # fmt: skip
+    cohort = load(root, panel=panel, static={"sex": r"GENDER//[FM]"}, anchor="ICU_ADMISSION", window=24)
+    assert cohort.notes[:3] == (
+        "no row has the code 'LAB//RESULT//50813//mg' of 'lactate'",
+        "no row has the code 'GENDER//X' of 'heart rate'",
+        "1 subjects have several values of static 'sex': the last of their rows counts",
+    )
+
+
+def test_times_finer_than_a_microsecond_are_one_sentence(root):
+    rows = {"subject_id": [9], "time": pa.array([1], pa.timestamp("ns")), "code": [HR]}
+    pq.write_table(pa.table(rows), root / "data/c.parquet")
+    with pytest.raises(InputError, match=r"'time' of .*c\.parquet is not timestamp\[us\], as MEDS 0\.4 has it"):
+        load(root, panel=PANEL, anchor="ICU_ADMISSION", window=24)
+
+
+def test_a_folder_of_labels_gives_its_whole_name(root, tmp_path):
+    write_labels(tmp_path / "death.v2/0.parquet", [(5, 10, True)])
+    assert list(load(root, panel=PANEL, labels=tmp_path / "death.v2", window=24).labels) == ["death.v2"]
+
+
 def test_texts_of_labels_become_codes(root, tmp_path):
     rows = [(5, 24, "home"), (3, 20, "died"), (8, 1, "home")]
     cohort = load(root, panel=PANEL, labels=write_labels(tmp_path / "end.parquet", rows, "categorical_value"), window=1)

@@ -109,6 +109,13 @@ def load(
     codes = scan(root, files)
     features, feature_of = _features(panel, codes)
     constants = {name: _matches("static", name, asked, codes) for name, asked in (static or {}).items()}
+    absent = [
+        f"no row has the code {code!r} of {name!r}"
+        for name, asked in (*panel.items(), *(static or {}).items())
+        if not isinstance(asked, str)
+        for code in asked
+        if not codes.rows.get(code)
+    ]
     tasks = None if labels is None else read_tasks(Path(labels))
     shards = [_read_shard(file, feature_of, constants, anchor, window, tasks) for file in files]
     provenance = {
@@ -117,7 +124,7 @@ def load(
         "folder": root.name,
         "options": json.dumps({"panel": panel, "anchor": anchor, "window": window, "static": static}, default=list),
     }
-    return _assemble(shards, features, constants, tasks, codes, provenance)
+    return _assemble(shards, features, constants, tasks, codes, provenance, absent)
 
 
 class _Shard(NamedTuple):
@@ -289,6 +296,7 @@ def _assemble(
     tasks: Tasks | None,
     codes: Codes,
     provenance: dict[str, str],
+    notes: list[str],
 ) -> Cohort:
     owner, start, age, died, label = (
         np.concatenate([getattr(shard, name) for shard in shards])
@@ -317,9 +325,17 @@ def _assemble(
         rows = constant == i
         numeric = ~np.isnan(fixed[rows]).all() if rows.any() else False
         column = np.full(len(row_of), np.nan)
+        several = set()
         for number, said in zip(subject[rows].tolist(), (fixed if numeric else which)[rows].tolist(), strict=True):
             if number in row_of:
+                before = column[row_of[number]]
+                if not np.isnan(before) and before != said:
+                    several.add(number)
                 column[row_of[number]] = said
+        if several:
+            notes.append(
+                f"{len(several)} subjects have several values of static {name!r}: the last of their rows counts"
+            )
         ends = [code.split("//")[-1] for code in asked]
         levels = tuple(ends if len(set(ends)) == len(ends) else asked)
         static_features.append(Feature(name) if numeric else Feature(name, kind="categorical", levels=levels))
@@ -360,7 +376,7 @@ def _assemble(
         anchor=start.astype("datetime64[us]"),
         attrition=tuple(attrition),
         provenance=provenance,
-        notes=_notes(tasks, label, died, gathered.length, codes),
+        notes=(*notes, *_notes(tasks, label, died, gathered.length, codes)),
     )
 
 

@@ -35,6 +35,8 @@ TYPES = {
     "numeric_value": (pa.types.is_floating, "float32"),
 }
 
+MEANT = {"subject_id": pa.int64(), "time": pa.timestamp("us"), "prediction_time": pa.timestamp("us")}
+
 
 class Codes(NamedTuple):
     """The codes of a data set: rows (0 where only the metadata list it), unit, how many the metadata lack."""
@@ -100,7 +102,8 @@ def scan(root: Path, files: list[Path]) -> Codes:
         return Codes(rows, unit, len(rows))
     known = read(listed, ["code"], others=["unit"])
     names = known["code"].to_pylist()
-    units = known["unit"].to_pylist() if "unit" in known.column_names else map(_unit, names)
+    said = known["unit"].to_pylist() if "unit" in known.column_names else [None] * len(names)
+    units = [told or _unit(name) for name, told in zip(names, said, strict=True)]
     return Codes(
         {**dict.fromkeys(names, 0), **rows},
         {**unit, **dict(zip(names, units, strict=True))},
@@ -137,7 +140,7 @@ def read_tasks(path: Path) -> Tasks:
     again = (subject[1:] == subject[:-1]) & (time[1:] == time[:-1])
     if again.any():
         raise InputError(f"{path} has two labels of subject {subject[1:][again][0]} at one time: keep one")
-    task, notes = path.stem, []
+    task, notes = path.name if path.is_dir() else path.stem, []
     if column == "categorical_value":
         levels, value = np.unique(value.astype(np.str_), return_inverse=True)
         notes = [f"label {task!r}: " + ", ".join(f"{code} = {level}" for code, level in enumerate(levels))]
@@ -158,8 +161,8 @@ def starts(subject: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def keys(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return subject and microseconds of each row; a null time is the least number there is."""
-    time = pc.fill_null(table["time"].cast(pa.timestamp("us")).cast(pa.int64()), STATIC_TIME)
-    return table["subject_id"].cast(pa.int64()).to_numpy(), time.to_numpy()
+    time = pc.fill_null(table["time"].cast(pa.int64()), STATIC_TIME)
+    return table["subject_id"].to_numpy(), time.to_numpy()
 
 
 def read(file: Path, names: list[str], others: Iterable[str] = (), *, closed: bool = False) -> pa.Table:
@@ -198,6 +201,12 @@ def read(file: Path, names: list[str], others: Iterable[str] = (), *, closed: bo
     except (pa.ArrowException, OSError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"{file} is no readable parquet file ({first}): get it again") from None
+    for name, kind in MEANT.items():
+        if name in wanted:
+            try:
+                table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(kind))
+            except pa.ArrowInvalid as error:
+                raise InputError(f"{name!r} of {file} is not {kind}, as MEDS 0.4 has it ({error})") from None
     for name in {"subject_id", "code"} & set(wanted):
         if table[name].null_count:
             raise InputError(f"{file} has {table[name].null_count} rows without {name}: MEDS 0.4 has none")
