@@ -212,9 +212,9 @@ def write_pairs(pairs: Sequence[Mapping[str, Any]], images: Path, path: Path) ->
     for pair in pairs:
         row = {name: value for name, value in pair.items() if not name.endswith(("_path", "_pixels"))}
         for side in ("good", "bad"):
-            path, pixels = images / pair[f"{side}_path"], pair[f"{side}_pixels"]
-            if pixels not in (None, pixel_hash(open_image(path))):
-                raise InputError(f"{path} is another picture than was scored: restore it, or score again")
-            row[f"{side}_jpg"] = path.read_bytes()
+            picture, pixels = images / pair[f"{side}_path"], pair[f"{side}_pixels"]
+            if pixels not in (None, pixel_hash(open_image(picture))):
+                raise InputError(f"{picture} is another picture than was scored: restore it, or score again")
+            row[f"{side}_jpg"] = picture.read_bytes()
         rows.append(row)
     replace_atomically(path, lambda partial: pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), partial))
