@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from auscult.core.errors import InputError
 from auscult.o2m_attack.preprocess import AnyResolution, SingleView, resize, to_uint8
@@ -53,6 +54,15 @@ def test_a_saved_image_passes_through_unchanged(kind, size):
     generator = torch.Generator().manual_seed(0)
     other = (torch.randint(0, 256, clean.shape, generator=generator)).float() / 255
     assert torch.equal(preprocessor.clean(to_uint8(other)), other)
+
+
+def test_processors_whose_result_is_not_what_the_model_sees_are_refused():
+    whole, crop = {"shortest_edge": 28}, {"height": 28, "width": 28}
+    with pytest.raises(InputError, match="changes what it has made"):
+        SingleView(CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=crop))
+    for wrong in ({"rescale_factor": 1 / 127.5}, {"do_rescale": False}):
+        with pytest.raises(InputError, match="pixels lie in"):
+            SingleView(CLIPImageProcessorPil(size=whole, crop_size=crop, **wrong))
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])

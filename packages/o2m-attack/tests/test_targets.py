@@ -97,7 +97,7 @@ def test_replies_are_those_of_transformers_own_way(saved, record):
     assert target.generate([query], max_new_tokens=6) == [theirs]
 
 
-def test_any_image_and_text_model_replies(saved, record):
+def test_any_image_and_text_model_replies(saved, record, monkeypatch):
     from auscult.o2m_attack.targets.chat import ChatTarget
 
     _, folder = saved
@@ -111,6 +111,14 @@ def test_any_image_and_text_model_replies(saved, record):
     )
     assert len(replies) == 2
     assert all(isinstance(reply, str) for reply in replies)
+    begin, seen = processor.tokenizer.bos_token_id, []
+    generate = model.generate
+    monkeypatch.setattr(model, "generate", lambda **given: seen.append(given["input_ids"]) or generate(**given))
+    plain = processor.chat_template
+    for template in (plain, "{{ bos_token }}" + plain):
+        processor.chat_template = template
+        target.generate([Query(record.image, "Which colour?")], max_new_tokens=1)
+        assert seen[-1].tolist()[0].count(begin) == 1
     processor.chat_template = None
     with pytest.raises(InputError, match="has no chat template"):
         ChatTarget(model, processor, name="any")

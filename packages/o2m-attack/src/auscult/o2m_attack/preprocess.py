@@ -35,11 +35,22 @@ class SingleView:
     ----------
     processor
         The image processor of the model; its PIL backend does resizing and cropping.
+
+    Raises
+    ------
+    InputError
+        It scales pixels to another range than [0, 1], or would resize or crop its own result again.
     """
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
         self._normalise = _Normalise(processor)
+        seen = self.clean(np.arange(3 * 64 * 64, dtype=np.uint32).astype(np.uint8).reshape(64, 64, 3))
+        if not torch.equal(self.clean(to_uint8(seen)), seen):
+            raise InputError(
+                f"the image processor, with size {processor.size}, changes what it has made, so that a saved image would "
+                "not be the one that was optimised: give size and crop_size one edge in its preprocessor_config.json"
+            )
 
     def clean(self, image: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
         """Return the image after the processor's own padding, resizing and cropping."""
@@ -136,6 +147,11 @@ def to_uint8(image: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 class _Normalise:
     def __init__(self, processor: Any) -> None:
+        if not processor.do_rescale or abs(255 * processor.rescale_factor - 1) > 1e-6:
+            raise InputError(
+                f"the image processor has do_rescale {processor.do_rescale} and rescale_factor "
+                f"{processor.rescale_factor}: models whose pixels lie in [0, 1] before they are normalised can be used"
+            )
         ones = [1.0, 1.0, 1.0]
         wanted = bool(processor.do_normalize)
         self._mean = torch.tensor(processor.image_mean if wanted else [0.0, 0.0, 0.0])[:, None, None]

@@ -56,7 +56,10 @@ class ChatTarget:
         text = self.processor.apply_chat_template(
             [{"role": "user", "content": parts}], tokenize=False, add_generation_prompt=True
         )
-        inputs = self.processor(images=Image.fromarray(query.image), text=text, return_tensors="pt")
+        begin = getattr(getattr(self.processor, "tokenizer", None), "bos_token", None)
+        # A template may bring the beginning-of-text token, which the tokenizer would put there a second time.
+        options = {"add_special_tokens": False} if begin and text.startswith(begin) else {}
+        inputs = self.processor(images=Image.fromarray(query.image), text=text, return_tensors="pt", **options)
         inputs = inputs.to(self.model.device, self.model.dtype)
         ids = self.model.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None, top_p=None,
