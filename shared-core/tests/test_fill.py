@@ -266,6 +266,15 @@ def test_wrong_use_of_a_filler_is_explained():
         Filler().transform(cohort)
     with pytest.raises(InputError, match="features are not those that were fitted"):
         Filler().fit(cohort).transform(load_cohort("tjh"))
+    per_minute = dataclasses.replace(cohort, features=(Feature("heart rate", unit="/min"), *FEATURES[1:]))
+    hertz = dataclasses.replace(cohort, features=(Feature("heart rate", unit="Hz"), *FEATURES[1:]))
+    swapped = Feature("rhythm", kind="categorical", levels=("other", "sinus"))
+    swapped = dataclasses.replace(cohort, features=(FEATURES[0], swapped, FEATURES[2]))
+    with pytest.raises(InputError, match="'heart rate' has the unit 'Hz', and had '/min' in the fit"):
+        Filler().fit(per_minute).transform(hertz)
+    with pytest.raises(InputError, match="'rhythm' has the levels"):
+        Filler().fit(cohort).transform(swapped)
+    assert Filler().fit(cohort).transform(hertz).values.shape == (2, 1, 3)  # a unit that is not known may be any
     with pytest.raises(InputError, match="no preset 'paper'"):
         Filler(preset="paper")
     with pytest.raises(InputError, match="no stay has a known length"):

@@ -141,13 +141,18 @@ class Filler:
         Raises
         ------
         InputError
-            Where the cohort's features are not those of the fit, or nothing was fitted.
+            Where the cohort's features are not those of the fit, or have other units or levels, or nothing was
+            fitted.
         """
         if not hasattr(self, "statistics_"):
             raise InputError("this filler has seen no data: call fit first")
         for fitted, given in zip(self._columns(), (cohort.features, cohort.static_features), strict=True):
             if [(f.name, f.kind) for f in fitted] != [(f.name, f.kind) for f in given]:
                 raise InputError("the cohort's features are not those that were fitted: fit on the same data set")
+            for then, now in zip(fitted, given, strict=True):
+                for what, was, has in (("unit", then.unit, now.unit), ("levels", then.levels, now.levels)):
+                    if has != was and None not in (was, has):
+                        raise InputError(f"{now.name!r} has the {what} {has!r}, and had {was!r} in the fit")
         values = carry_forward(cohort.values)
         known = ~np.isnan(values)
         values = self._fill_columns(values, cohort.features, self.statistics_)
