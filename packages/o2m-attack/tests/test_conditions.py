@@ -69,6 +69,17 @@ def test_an_unknown_condition(record):
         make_request(record, "both")
 
 
+@pytest.mark.parametrize("missing", [None, float("nan"), 3])
+@pytest.mark.parametrize("name", ["normal_prompt", "unmatch_attribute", "policy", "key_phrases"])
+def test_a_missing_text_is_no_text(new_record, name, missing):
+    """As words, None and NaN would be asked about, and driven to."""
+    if (name, missing) == ("key_phrases", None):
+        assert new_record(key_phrases=None).key_phrases is None
+        return
+    with pytest.raises(InputError, match=f"the {name} of record 'r0' is {missing!r}"):
+        new_record(**{name: missing})
+
+
 def test_images_of_a_record(new_record):
     assert new_record(image=Image.new("RGB", (4, 3))).image.shape == (3, 4, 3)
     for wrong in (

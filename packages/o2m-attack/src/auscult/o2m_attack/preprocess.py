@@ -48,7 +48,7 @@ class SingleView:
         seen = self.clean(np.arange(3 * 64 * 64, dtype=np.uint32).astype(np.uint8).reshape(64, 64, 3))
         if not torch.equal(self.clean(to_uint8(seen)), seen):
             raise InputError(
-                f"the image processor, with size {processor.size}, changes what it has made, so that a saved image would "
+                f"the image processor, of size {processor.size}, changes what it has made, so that a saved image would "
                 "not be the one that was optimised: give size and crop_size one edge in its preprocessor_config.json"
             )
 

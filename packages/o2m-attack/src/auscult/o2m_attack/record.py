@@ -33,7 +33,7 @@ class Record:
     Raises
     ------
     InputError
-        The image has another type or shape, or a text is empty.
+        The image has another type or shape, or a text is empty or none.
     """
 
     id: str
@@ -56,8 +56,12 @@ class Record:
         image = np.ascontiguousarray(image)
         image.setflags(write=False)
         object.__setattr__(self, "image", image)
-        for name in ("original_attribute", "unmatch_attribute", "normal_prompt", "harmful_prompt"):
-            if not str(getattr(self, name)).strip():
+        needed = ("original_attribute", "unmatch_attribute", "normal_prompt", "harmful_prompt")
+        for name in (*needed, "policy", "key_phrases"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (name != "key_phrases" or value is not None):
+                raise InputError(f"the {name} of record {self.id!r} is {value!r}, but a text is needed")
+            if name in needed and not value.strip():
                 raise InputError(f"record {self.id!r} has an empty {name}: every condition but its own needs it")
 
     @property

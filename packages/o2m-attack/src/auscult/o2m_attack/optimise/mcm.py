@@ -131,7 +131,7 @@ class _Run:
         self, config: AttackConfig, target: "WhiteBoxTarget", record: Record, condition: str, judge: Judge | None
     ) -> None:
         if config.judge_every and judge is None:
-            raise InputError("judge_every is set but there is no judge: pass one to run")
+            raise InputError("judge_every is set but there is no judge: pass one to run, from Python, or leave it out")
         if not config.search_width and not (config.image_steps and config.epsilon):
             raise InputError(
                 f"epsilon is {config.epsilon:g}, image_steps {config.image_steps} and search_width "
