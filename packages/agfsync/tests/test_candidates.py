@@ -206,6 +206,8 @@ def test_what_cannot_be_loaded_or_asked_is_refused(sd, tmp_path):
         load_pipeline(CandidatesConfig(model=str(tmp_path / "nowhere"), device="cpu"))
     with pytest.raises(InputError, match="shard 2 of 2"):
         generate(sd, tmp_path, shard=(2, 2))
+    with pytest.raises(InputError, match="height is 30"):
+        generate(sd, tmp_path, config=replace(CONFIG, height=30))
     for options in ({"num_candidates": 0}, {"embed_noise_std": -1.0}):
         with pytest.raises(InputError, match="use"):
             CandidatesConfig(**options)

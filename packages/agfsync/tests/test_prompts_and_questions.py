@@ -141,18 +141,18 @@ def test_questions_of_several_replies_are_put_together_without_repetitions(tmp_p
 
 def test_no_prompt_with_enough_questions_is_an_error(tmp_path):
     with RunStore.open(tmp_path, config={}) as store, pytest.raises(InputError, match="min_questions"):
-        make_questions([{"id": "0", "prompt": "a fox", "category": ""}], QuestionsConfig(), store=store)
+        make_questions([{"id": "0", "prompt": "a fox", "category": ""}], QuestionsConfig(backend="template"), store=store)
     with RunStore.open(tmp_path, config={}) as store, pytest.raises(InputError, match="no prompt"):
-        make_questions([], QuestionsConfig(), store=store)
+        make_questions([], QuestionsConfig(backend="template"), store=store)
 
 
 def test_templates_are_the_same_for_a_seed_and_make_questions(tmp_path):
-    config = PromptsConfig(per_request=3)
+    config = PromptsConfig(backend="template", per_request=3)
     with RunStore.open(tmp_path, config={}) as store:
         rows, _ = make_prompts(config, seed=0, store=store)
         assert rows == make_prompts(config, seed=0, store=store)[0]
         assert rows != make_prompts(config, seed=1, store=store)[0]
-        asked, _ = make_questions(rows, QuestionsConfig(min_questions=3), store=store)
+        asked, _ = make_questions(rows, QuestionsConfig(backend="template", min_questions=3), store=store)
     assert {row["category"] for row in rows} == {category.key for category in load_categories()}
     assert len(asked) > 20
     assert all(one["answer"] == "yes" and one["question"].endswith("?") for row in asked for one in row["questions"])
@@ -182,7 +182,9 @@ def test_repetitions_are_sought_within_a_category_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
-    [("e.txt", "", "no prompt"), ("b.jsonl", "{", "line 1"), ("c.jsonl", '{"text": "x"}', "line 1"),
+    [("e.txt", "", "no prompt"), ("b.jsonl", "{", "line 1"), ("f.jsonl", '\n\n{"prompt": ""}', "line 3"),
+     ("g.jsonl", '{"id": "a", "prompt": "x"}\n{"id": "a", "prompt": "two owls"}', "two prompts have the id 'a'"),
+     ("h.jsonl", '{"id": "a/b", "prompt": "x"}', "'a/b'"), ("c.jsonl", '{"text": "x"}', "line 1"),
      ("d.txt", None, "cannot be read")],
 )  # fmt: skip
 def test_a_file_without_prompts_is_refused(tmp_path, name, content, words):
@@ -190,6 +192,26 @@ def test_a_file_without_prompts_is_refused(tmp_path, name, content, words):
         (tmp_path / name).write_text(content, "utf-8")
     with RunStore.open(tmp_path / "run", config={}) as store, pytest.raises(InputError, match=words):
         make_prompts(PromptsConfig(backend="file", path=str(tmp_path / name)), seed=0, store=store)
+
+
+def test_your_own_ids_are_kept(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"id": 7, "prompt": "a red\u2028fox"}\n\n{"prompt": "two owls"}', "utf-8-sig")
+    with RunStore.open(tmp_path / "run", config={}) as store:
+        rows, _ = make_prompts(PromptsConfig(backend="file", path=str(path)), seed=0, store=store)
+    assert (rows[0]["id"], rows[0]["prompt"], len(rows[1]["id"])) == ("7", "a red fox", 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("- {key: a/b, theme: t, examples: [a, b]}", "'a/b'"), ("- {key: a, theme: t, examples: [a]}", "1 examples"),
+     ("- {key: a, theme: t, examples: ['', b]}", "none empty"), ("- {key: [", "no YAML"), (b"\xe9", "UTF-8")],
+)  # fmt: skip
+def test_categories_that_cannot_be_used_are_refused(tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=words):
+        load_categories(str(path))
 
 
 def test_categories_of_your_own(tmp_path):
@@ -201,7 +223,7 @@ def test_categories_of_your_own(tmp_path):
     path.write_text("- {key: k, theme: t, exampels: []}\n", "utf-8")
     with pytest.raises(InputError, match="did you mean 'examples'"):
         load_categories(str(path))
-    path.write_text("- {key: k, theme: t, examples: []}\n- {key: k, theme: t, examples: []}\n", "utf-8")
+    path.write_text(2 * "- {key: k, theme: t, examples: [a, b]}\n", "utf-8")
     with pytest.raises(InputError, match="twice"):
         load_categories(str(path))
 

@@ -147,13 +147,45 @@ def test_files_of_your_own_stand_for_any_stage(done, tmp_path):
     assert json.loads(run_command(*command).stdout) == {"score": {"rows": 24}}
 
 
+def test_own_rows_keep_their_text_and_share_their_prompt(tmp_path, picture):
+    from auscult.agfsync.own import use
+    from auscult.agfsync.stages import read_rows
+
+    (tmp_path / "0.png").write_bytes(picture(9))
+    rows = [{"id": "a", "k": k, "prompt": "a red\u2028circle", "path": "0.png"} for k in range(2)]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "utf-8-sig")
+    use("candidates", path, tmp_path / "run")
+    assert [row["prompt"] for row in read_rows(tmp_path / "run", "candidates")] == ["a red\u2028circle"] * 2
+    path.write_text("\n".join(json.dumps({**row, "prompt": str(row["k"])}) for row in rows), "utf-8")
+    with pytest.raises(InputError, match="another prompt for 'a'"):
+        use("candidates", path, tmp_path / "other")
+    for value in ("true", '"5"'):
+        path.write_text(f'{{"id": "a", "k": 0, "vqa": {value}}}', "utf-8")
+        with pytest.raises(InputError, match="the vqa score"):
+            use("score", path, tmp_path / "run")
+    with (tmp_path / "run" / "candidates" / "candidates.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"id"')
+    with pytest.raises(InputError, match="line 3 of .*no JSON"):
+        read_rows(tmp_path / "run", "candidates")
+
+
 @pytest.mark.parametrize(
     ("stage", "text", "words"),
     [("questions", "{", "line 1"), ("questions", '{"id": 1, "prompt": "p"}', "'questions'"),
      ("questions", '{"id": 1, "prompt": "p", "questions": ["Is it?"]}', "no list of questions"),
      ("questions", '{"id": 1, "prompt": "p", "questions": [{"question": "Is it?", "answer": "no"}]}', "'no'"),
      ("questions", "", "no line"), ("candidates", '{"id": 1, "k": 0, "prompt": "p", "path": "x.png"}', "missing"),
-     ("score", '{"id": 1, "k": 0, "vqa": 1}', "does not have"), ("pairs", "", "--pairs"), ("train", "", "neither"),
+     ("questions", '{"id": 1, "prompt": "p", "questions": [{"question": 5}]}', "no list of questions"),
+     ("questions", '{"id": 1, "prompt": "p", "questions": [{"question": "Is it?", "element_type": "x"}]}', "'x'"),
+     ("questions", '{"id": 1, "prompt": 5, "questions": []}', "the prompt 5"),
+     ("questions", 2 * '{"id": 1, "prompt": "p", "questions": []}\n', "1 again, after line 1"),
+     ("questions", '{"id": "../x", "prompt": "p", "questions": []}', "the id '../x'"),
+     ("candidates", '{"id": null, "k": 0, "prompt": "p", "path": "x.png"}', "the id None"),
+     ("candidates", '{"id": 1, "k": "0", "prompt": "p", "path": "x.png"}', "the k '0'"),
+     ("candidates", '{"id": 1, "k": 0, "prompt": "p", "path": 5}', "the path 5"),
+     ("score", '{"id": 1, "k": 0, "vqa": 1}', "does not have"),
+     ("score", 2 * '\n{"id": 1, "k": 0}\n', "line 4 .* 1/0 again, after line 2"), ("pairs", "", "--pairs"), ("train", "", "neither"),
      ("prompts", "", "backend")],
 )  # fmt: skip
 def test_files_that_cannot_stand_for_a_stage_are_refused(done, tmp_path, stage, text, words):
@@ -202,7 +234,10 @@ def test_a_changed_file_is_another_setting(done, tmp_path):
     root = shutil.copytree(done[0], tmp_path / "run")
     shutil.rmtree(root / "evaluate")
     changed = {
-        "prompts": replace(RunConfig(), prompts=replace(RunConfig().prompts, categories=str(file))),
+        "prompts": replace(
+            RunConfig(), prompts=replace(RunConfig().prompts, backend="template", categories=str(file)),
+            questions=replace(RunConfig().questions, backend="template"),
+        ),
         "evaluate": replace(SMALL, evaluate=replace(SMALL.evaluate, prompts=str(file))),
     }
     shutil.rmtree(root / "prompts")
@@ -427,6 +462,11 @@ def test_the_commented_example_is_the_default_configuration(tmp_path):
     assert "# Pictures a prompt." in commented_example()
 
 
+def test_the_default_configuration_is_of_one_world(tmp_path):
+    config = replace(RunConfig(), candidates=replace(RunConfig().candidates, num_candidates=2, steps=2))
+    assert run(config, tmp_path, stages=["prompts", "questions", "candidates", "score"])["score"]["images"] >= 20
+
+
 def test_a_plan_counts_before_anything_is_done():
     plan = {row["stage"]: row for row in plan_run(DEMO)}
     assert plan["prompts"]["does"] == "320 prompts"
@@ -535,6 +575,9 @@ def test_votes_of_people_are_read_back_whatever_the_side(done, tmp_path):
     (tmp_path / "bad.csv").write_text("item,choice\na-0,both\n", "utf-8")
     with pytest.raises(InputError, match="line 2"):
         read_votes(tmp_path / "bad.csv")
+    (tmp_path / "bad.csv").write_text("item,choice\n0,left\n", "utf-8-sig")  # as spreadsheets save it
+    with pytest.raises(InputError, match="the item '0'"):
+        read_votes(tmp_path / "bad.csv")
 
 
 def test_importing_the_package_loads_no_torch():
@@ -545,7 +588,12 @@ def test_importing_the_package_loads_no_torch():
 @pytest.mark.parametrize(
     ("text", "words"),
     [("candidates: {num_candidate: 4}", "did you mean 'num_candidates'"), ("score: {vqa: blip2}", "vqa_model"),
-     ("pairs: {preset: mine}", "mine"), ("candidates: {steps: many}", "whole number"), ("train: [", "not YAML")],
+     ("pairs: {preset: mine}", "mine"), ("train: {steps: 0}", "steps is 0"), ("train: {beta: 0}", "beta is 0"),
+     ("train: {learning_rate: -1}", "learning_rate"), ("score: {batch_size: 0}", "batch_size is 0"),
+     ("questions: {samples: 0}", "samples is 0"), ("questions: {max_questions: 2}", "max_questions is 2: use 5"),
+     ("prompts: {llm: {attempts: 0}}", "attempts is 0"), ("seed: -1", "seed is -1"),
+     ("candidates: {num_candidates: 0}", "use 1"),
+     ("{prompts: {backend: template}, questions: {backend: template}}", "score.vqa"), ("candidates: {steps: many}", "whole number"), ("train: [", "not YAML")],
 )  # fmt: skip
 def test_a_wrong_configuration_is_one_sentence(tmp_path, text, words):
     (tmp_path / "config.yaml").write_text(text, "utf-8")

@@ -425,6 +425,18 @@ def test_pairs_of_others(tmp_path):
         read_pairs(folder)
     (folder / "good" / "0.txt").write_text("z\n", "utf-8")
     assert read_pairs(folder)[0]["caption"] == "z"
+    (folder / "bad" / "1.jpg").write_bytes(jpeg(3))
+    with pytest.raises(InputError, match=r"1\.jpg has no counterpart"):
+        read_pairs(folder)
+    rows = [{"caption": "x", "good_jpg": jpeg(1), "bad_jpg": jpeg(value)} for value in (1, 2)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "same.parquet")
+    assert len(read_pairs(tmp_path / "same.parquet")) == 1
+    for caption in (None, " "):
+        pyarrow.parquet.write_table(
+            pyarrow.Table.from_pylist([rows[1], {**rows[1], "caption": caption}]), tmp_path / "same.parquet"
+        )
+        with pytest.raises(InputError, match="pair 2 .*caption"):
+            read_pairs(tmp_path / "same.parquet")
 
 
 def test_what_is_no_pairs_is_refused(tmp_path):

@@ -90,6 +90,9 @@ def test_tidiness_falls_with_noise_and_smears():
     noisy = np.clip(clean + np.random.default_rng(0).normal(0, 20, clean.shape), 0, 255).astype(np.uint8)
     assert tidiness([clean])[0] > tidiness([noisy])[0] + 10
     assert look(np.zeros((0, 32, 32, 3), np.uint8)) == []
+    for see in (look, tidiness):
+        with pytest.raises(InputError, match="20 by 50"):
+            see([clean, np.zeros((50, 20, 3), np.uint8)])
 
 
 def test_the_models_that_come_along_are_small_and_plain_diffusers():

@@ -100,6 +100,11 @@ def generate_candidates(
         raise InputError(f"shard {rank} of {world} does not exist: use 0 to {world - 1}")
     jobs = plan(list(prompts)[rank::world], config, seed)
     settings = _settings(pipeline, config)
+    for name in ("height", "width"):
+        if settings[name] % pipeline.vae_scale_factor:
+            raise InputError(
+                f"{name} is {settings[name]}, which does not fit the VAE: use a multiple of {pipeline.vae_scale_factor}"
+            )
     todo = [job for job in jobs if not _is_done(job, store, config)]
     with progress("Drawing candidates", len(todo)) as advance:
         for done, pixels in draw(todo, pipeline, config):

@@ -86,9 +86,7 @@ def captions_of(config: RunConfig, root: Path) -> list[dict[str, Any]]:
     ) as store:
         if config.evaluate.prompts is not None:
             file = PromptsConfig(backend="file", path=config.evaluate.prompts, dedup=DedupConfig(method="exact"))
-            prompts, _ = make_prompts(
-                file, seed=config.seed, store=store
-            )
+            prompts, _ = make_prompts(file, seed=config.seed, store=store)
         else:
             from auscult.agfsync.shapes.captions import sample_captions
 

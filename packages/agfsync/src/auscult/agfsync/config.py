@@ -19,6 +19,14 @@ PRESETS: dict[str, tuple[float, float, float]] = {
 LCM_STEPS = 5
 
 
+def _refuse_below(config: Any, **least: float) -> None:
+    """Refuse values that are below the least possible one; None is a value that was left out."""
+    for name, low in least.items():
+        value = getattr(config, name)
+        if value is not None and not value >= low:
+            raise InputError(f"{name} is {value}: use {low} or more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LLMConfig:
     """Who writes prompts, questions or answers.
@@ -40,6 +48,9 @@ class LLMConfig:
     temperature: float = 0.9
     max_tokens: int = 4096
     attempts: int = 5
+
+    def __post_init__(self) -> None:
+        _refuse_below(self, max_tokens=1, attempts=1, temperature=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +86,14 @@ class PromptsConfig:
         ``template`` (offline sentences), ``shapes`` (captions of the shapes world), ``file`` (your own .txt or
         .jsonl), ``endpoint`` or ``local`` (a language model).
     path
-        The file of ``file``.
+        The file of ``file``: a prompt a line, or objects with ``prompt``, and ``id`` and ``category`` if you have them.
     categories
         A YAML file of your own themes and examples; left out, the twelve that come along.
     per_request, requests
         Prompts asked for at a time, and how often for each category. ``template`` and ``shapes`` write as many.
     """
 
-    backend: Literal["template", "shapes", "file", "endpoint", "local"] = "template"
+    backend: Literal["template", "shapes", "file", "endpoint", "local"] = "shapes"
     path: str | None = None
     categories: str | None = None
     per_request: int = 20
@@ -93,8 +104,7 @@ class PromptsConfig:
     def __post_init__(self) -> None:
         if self.backend == "file" and not self.path:
             raise InputError("the backend file needs a path: give a .txt or .jsonl file of prompts")
-        if self.per_request < 1 or self.requests < 1:
-            raise InputError(f"per_request is {self.per_request} and requests {self.requests}: use 1 or more")
+        _refuse_below(self, per_request=1, requests=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +121,15 @@ class QuestionsConfig:
         A prompt with fewer is dropped; further ones are left out.
     """
 
-    backend: Literal["template", "shapes", "endpoint", "local"] = "template"
+    backend: Literal["template", "shapes", "endpoint", "local"] = "shapes"
     samples: int = 1
     min_questions: int = 5
     max_questions: int | None = None
     llm: LLMConfig = LLMConfig()
     dedup: DedupConfig = DedupConfig(threshold=0.8)
+
+    def __post_init__(self) -> None:
+        _refuse_below(self, samples=1, min_questions=0, max_questions=max(self.min_questions, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,14 +179,10 @@ class CandidatesConfig:
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("num_candidates", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: use 1 or more")
+        _refuse_below(self, num_candidates=1, steps=1, batch_size=1, height=1, width=1, embed_noise_std=0)
         if self.preset == "lcm":
             object.__setattr__(self, "steps", LCM_STEPS)
             object.__setattr__(self, "guidance_scale", 1.0)
-        if self.embed_noise_std < 0:
-            raise InputError(f"embed_noise_std is {self.embed_noise_std}: use 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +225,7 @@ class ScoreConfig:
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
+        _refuse_below(self, batch_size=1)
         if (self.vqa, self.clip, self.aesthetic) == ("none", "none", "none"):
             raise InputError("every scorer is none: choose one of vqa, clip and aesthetic")
         if self.aesthetic == "laion" and (not self.aesthetic_head or self.clip in ("none", "shapes")):
@@ -261,8 +271,7 @@ class PairsConfig:
             raise InputError(f"there is no preset {self.preset!r}: use {', '.join(PRESETS)}")
         if any(weight < 0 for weight in self.used_weights) or not any(self.used_weights):
             raise InputError(f"the weights are {self.used_weights}: use numbers of 0 or more, not all 0")
-        if self.min_margin < 0 or self.k < 1:
-            raise InputError(f"min_margin is {self.min_margin} and k {self.k}: use 0 or more, and 1 or more")
+        _refuse_below(self, min_margin=0, k=1)
 
     @property
     def used_weights(self) -> tuple[float, float, float]:
@@ -279,7 +288,7 @@ class TrainConfig:
     model
         The pipeline to tune; left out, the candidates'.
     pairs
-        A parquet file of pairs of your own, instead of stage 5's.
+        Pairs of your own instead of stage 5's: a parquet file, or a folder.
     resolution
         Of the training images; left out, the model's own.
     lora_rank
@@ -316,6 +325,18 @@ class TrainConfig:
     device: str = "auto"
     dtype: str = "auto"
 
+    def __post_init__(self) -> None:
+        _refuse_below(
+            self, resolution=1, lora_rank=0, steps=1, batch_size=1, gradient_accumulation=1, warmup_steps=0,
+            ref_draws=0, guard_window=0, save_steps=1,
+        )  # fmt: skip
+        for name in ("learning_rate", "beta"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"{name} is {value}: use a number above 0")
+        if any(step < 0 for step in self.timestep_set):
+            raise InputError(f"timestep_set is {self.timestep_set}: timesteps are 0 or more")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
@@ -341,10 +362,7 @@ class EvaluateConfig:
     hps: Literal["v2.0", "v2.1"] | None = None
 
     def __post_init__(self) -> None:
-        if self.num_prompts < 1 or self.images_per_prompt < 1:
-            raise InputError(
-                f"num_prompts is {self.num_prompts} and images_per_prompt {self.images_per_prompt}: use 1 or more"
-            )
+        _refuse_below(self, num_prompts=1, images_per_prompt=1)
         if not 0 < self.confidence < 1:
             raise InputError(f"confidence is {self.confidence}: use a number between 0 and 1, such as 0.95")
 
@@ -363,9 +381,14 @@ class RunConfig:
     evaluate: EvaluateConfig = EvaluateConfig()
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}: use 0 to {2**32 - 1}")
         shapes = (self.prompts.backend == "shapes", self.questions.backend == "shapes")
         if shapes[1] and not shapes[0] and self.prompts.backend != "file":
-            raise InputError("questions of the shapes world need its prompts: set prompts.backend to shapes or file")
+            raise InputError(
+                "questions of the shapes world need its prompts: set prompts.backend to shapes or file, or another "
+                "questions.backend"
+            )
 
     @property
     def trained_model(self) -> tuple[str, str | None]:

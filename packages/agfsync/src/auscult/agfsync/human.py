@@ -69,7 +69,7 @@ def read_votes(path: Path, *, seed: int = 0) -> list[tuple[str, float]]:
         The file has no columns ``item`` and ``choice``, or a choice is neither left, right nor tie.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the votes in {path} cannot be read: give the CSV that the sheet saves") from error
@@ -79,6 +79,8 @@ def read_votes(path: Path, *, seed: int = 0) -> list[tuple[str, float]]:
     for number, row in enumerate(rows, 2):
         if row["choice"] not in ("left", "right", "tie"):
             raise InputError(f"line {number} of {path} has the choice {row['choice']!r}: use left, right or tie")
+        if not row["item"].rpartition("-")[0]:
+            raise InputError(f"line {number} of {path} has the item {row['item']!r}: keep what the sheet wrote")
         tuned = "left" if _tuned_is_left(row["item"], seed) else "right"
         found.append((row["item"].rpartition("-")[0], 0.5 if row["choice"] == "tie" else float(row["choice"] == tuned)))
     return found

@@ -17,7 +17,8 @@ def read_pairs(source: str | Path) -> list[dict[str, Any]]:
     source
         A parquet file, or a folder of such, with the columns ``caption, good_jpg, bad_jpg`` or Pick-a-Pic's
         ``caption, jpg_0, jpg_1, label_0`` (ties, 0.5, are left out); or a folder with ``good/`` and ``bad/``
-        that hold pictures of equal names, with the caption in ``<name>.txt`` beside the good one.
+        that hold pictures of equal names, with the caption in ``<name>.txt`` beside the good one. A picture beside
+        itself is left out too.
 
     Raises
     ------
@@ -32,8 +33,12 @@ def read_pairs(source: str | Path) -> list[dict[str, Any]]:
         if not files or not files[0].exists():
             raise InputError(f"{path} has no pairs: give a parquet file, a folder of such, or one with good/ and bad/")
         rows = [row for file in files for row in _from_parquet(file)]
+    rows = [row for row in rows if row["good_jpg"] != row["bad_jpg"]]
     if not rows:
-        raise InputError(f"there is no pair in {path}: ties and incomplete rows do not count")
+        raise InputError(f"there is no pair in {path}: ties, and one picture twice, do not count")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row["caption"], str) or not row["caption"].strip():
+            raise InputError(f"pair {number} of {path} has the caption {row['caption']!r}: write text")
     return rows
 
 
@@ -71,8 +76,17 @@ def _content(cell: Any, path: Path) -> bytes:
 
 
 def _from_folders(path: Path) -> Iterator[dict[str, Any]]:
-    for good in sorted(file for file in (path / "good").iterdir() if file.suffix.lower() in _SUFFIXES):
+    sides = [
+        sorted(file for file in (path / side).iterdir() if file.suffix.lower() in _SUFFIXES) for side in ("good", "bad")
+    ]
+    if alone := sorted({file.name for file in sides[1]} - {file.name for file in sides[0]}):
+        raise InputError(f"{path / 'bad' / alone[0]} has no counterpart in {path / 'good'}: pairs have equal names")
+    for good in sides[0]:
         bad, text = path / "bad" / good.name, good.with_suffix(".txt")
         if not bad.exists() or not text.exists():
             raise InputError(f"{good} has no counterpart {bad if not bad.exists() else text}: pairs have equal names")
-        yield {"caption": text.read_text("utf-8").strip(), "good_jpg": good.read_bytes(), "bad_jpg": bad.read_bytes()}
+        try:
+            caption = text.read_text("utf-8-sig").strip()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{text} is not UTF-8 text: save it as UTF-8") from error
+        yield {"caption": caption, "good_jpg": good.read_bytes(), "bad_jpg": bad.read_bytes()}

@@ -1,17 +1,18 @@
 """Files of your own in place of what a stage would make: questions, pictures, scores, or a tuned model."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from auscult.agfsync.prompts import write_rows
-from auscult.agfsync.stages import adopt, content_of, read_rows
+from auscult.agfsync.replies import ELEMENT_TYPES
+from auscult.agfsync.stages import adopt, content_of, id_of, read_lines, read_rows
 from auscult.core.canonical import digest
 from auscult.core.errors import InputError
 
 Row = dict[str, Any]
+_KINDS: Mapping[str, type] = {"k": int, "prompt": str, "path": str}
 
 
 def use(name: str, source: Path, root: Path) -> dict[str, Any]:
@@ -62,12 +63,19 @@ def _questions(source: Path, root: Path) -> list[Row]:
     found = []
     for place, row in _lines(source, ("id", "prompt", "questions")):
         asked = row["questions"]
-        if not isinstance(asked, list) or not all(isinstance(item, dict) and item.get("question") for item in asked):
+        if not isinstance(asked, list) or not all(
+            isinstance(item, dict) and isinstance(item.get("question"), str) and item["question"].strip()
+            for item in asked
+        ):
             raise InputError(f"{place} has no list of questions: write objects with 'question'")
         plain = {"answer": "yes", "element_type": "other", "element": ""}
         asked = [{"qid": qid, **plain, **item} for qid, item in enumerate(asked)]
         if other := [item for item in asked if item["answer"] != "yes"]:
             raise InputError(f"{place} has a question with the answer {other[0]['answer']!r}: ask so that it is yes")
+        if other := [item for item in asked if item["element_type"] not in ELEMENT_TYPES]:
+            raise InputError(
+                f"{place} has the element_type {other[0]['element_type']!r}: use {', '.join(ELEMENT_TYPES)}"
+            )
         found.append({"category": "", **row, "questions": asked})
     return found
 
@@ -78,7 +86,10 @@ def _candidates(source: Path, root: Path) -> list[Row]:
     from auscult.agfsync.images import is_black, open_image, pixel_hash
 
     found = []
-    for _, row in _lines(source, ("id", "k", "prompt", "path")):
+    captions: dict[str, str] = {}
+    for place, row in _lines(source, ("id", "k", "prompt", "path")):
+        if captions.setdefault(row["id"], row["prompt"]) != row["prompt"]:
+            raise InputError(f"{place} has another prompt for {row['id']!r} than before: pictures of an id share it")
         path = (source.parent / row["path"]).resolve()
         image = open_image(path)
         found.append({**row, "path": str(path), "black": is_black(np.asarray(image)), "pixels": pixel_hash(image)})
@@ -95,7 +106,7 @@ def _scores(source: Path, root: Path) -> list[Row]:
         if picture is None:
             raise InputError(f"{place} scores the picture {row['id']}/{row['k']}, which the run does not have")
         values = {name: row.get(name) for name in SCORES}
-        if wrong := [name for name, value in values.items() if not isinstance(value, (int, float, type(None)))]:
+        if wrong := [name for name, value in values.items() if type(value) not in (int, float, type(None))]:
             raise InputError(f"{place} has the {wrong[0]} score {values[wrong[0]]!r}: give a number or null")
         extras = {"pixels": picture["pixels"], "black": picture["black"]}
         found.append({"vqa_answers": [], "vqa_yes": [], **row, **values, "extras": extras})
@@ -103,24 +114,23 @@ def _scores(source: Path, root: Path) -> list[Row]:
 
 
 def _lines(source: Path, needed: tuple[str, ...]) -> list[tuple[str, Row]]:
-    """Return the rows of a file of JSON lines, each with its place for an error."""
-    try:
-        lines = source.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{source} cannot be read: give a UTF-8 file of JSON lines") from error
-    found = []
-    for number, line in enumerate(lines, 1):
-        place = f"line {number} of {source}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{place} is no JSON: write one object a line") from error
+    """Return the rows of a file of JSON lines, each with its place for an error; what names a row occurs once."""
+    found: dict[tuple[Any, ...], tuple[str, Row]] = {}
+    for place, row in read_lines(source):
         if not isinstance(row, dict) or (missing := [name for name in needed if name not in row]):
             raise InputError(
                 f"{place} has no {missing[0] if isinstance(row, dict) else 'object'!r}: write all of {needed}"
             )
-        found.append((place, {**row, "id": str(row["id"])}))
-    return found
+        row = {**row, "id": id_of(row["id"], place)}
+        for name, kind in _KINDS.items():
+            if name in needed and (type(row[name]) is not kind or not (row[name] >= 0 if kind is int else row[name])):
+                what = "a whole number of 0 or more" if kind is int else "text"
+                raise InputError(f"{place} has the {name} {row[name]!r}: write {what}")
+        key = tuple(row[name] for name in ("id", "k") if name in needed)
+        if key in found:
+            raise InputError(f"{place} has {'/'.join(map(str, key))} again, after {found[key][0]}: keep one")
+        found[key] = place, row
+    return list(found.values())
 
 
 def _export_of(source: Path) -> str:

@@ -99,8 +99,8 @@ def select_pairs(
     Returns
     -------
     list of dict
-        ``id, caption, category, good_k, bad_k, good_path, bad_path, good_pixels, bad_pixels, score_good, score_bad, margin,
-        sub_scores_good, sub_scores_bad``; a good score is above the bad by more than ``min_margin``.
+        ``id, caption, category, good_k, bad_k, good_path, bad_path, good_pixels, bad_pixels, score_good,
+        score_bad, margin, sub_scores_good, sub_scores_bad``; a good score is above the bad by more than ``min_margin``.
 
     Raises
     ------

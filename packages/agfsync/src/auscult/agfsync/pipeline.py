@@ -41,6 +41,12 @@ def run(config: RunConfig, folder: str | Path, *, stages: Sequence[str] = STAGES
     unknown = [name for name in stages if name not in STAGES]
     if unknown:
         raise InputError(f"there is no stage {unknown[0]!r}: use {', '.join(STAGES)}")
+    own = any(is_adopted(Path(folder), name) for name in ("questions", "score"))
+    if "score" in stages and not own and config.score.vqa == "shapes" and config.questions.backend != "shapes":
+        raise InputError(
+            f"the judge of the shapes world cannot answer questions of the backend {config.questions.backend!r}: set "
+            "score.vqa to blip2, transformers, endpoint or none"
+        )
     return {name: _do(name, config, Path(folder)) for name in STAGES if name in stages}
 
 
@@ -122,7 +128,8 @@ def run_score(config: RunConfig, root: Path) -> dict[str, Any]:
     means = {name: [row[name] for row in rows if row[name] is not None and np.isfinite(row[name])] for name in SCORES}
     return stage.finish(
         {
-            "images": len(rows), "unanswered": sum("failed" in row["vqa_answers"] for row in rows), "means": {name: float(np.mean(x)) if x else None for name, x in means.items()},
+            "images": len(rows), "unanswered": sum("failed" in row["vqa_answers"] for row in rows),
+            "means": {name: float(np.mean(x)) if x else None for name, x in means.items()},
             "answers": {answer: answers.count(answer) for answer in sorted(set(answers))},
         }
     )  # fmt: skip

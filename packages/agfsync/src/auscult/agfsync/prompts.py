@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from auscult.agfsync.config import PromptsConfig
 from auscult.agfsync.repetition import Embed, keep_first, load_encoder
 from auscult.agfsync.replies import read_prompts
+from auscult.agfsync.stages import id_of, read_lines
 from auscult.agfsync.writers import Writer, make_writer
 from auscult.core.canonical import digest
 from auscult.core.config import load_config
@@ -35,11 +36,19 @@ USER = (
 
 @dataclass(frozen=True)
 class Category:
-    """A theme with five examples."""
+    """A theme with examples; five as a rule."""
 
     key: str
     theme: str
     examples: list[str]
+
+    def __post_init__(self) -> None:
+        if not self.key or "/" in self.key:
+            raise InputError(f"the category's key is {self.key!r}: use a word without slashes")
+        if len(self.examples) < 2 or not all(example.strip() for example in self.examples):
+            raise InputError(
+                f"the category {self.key!r} has {len(self.examples)} examples: give two or more, none empty"
+            )
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class PromptReport:
     Attributes
     ----------
     rows
-        Per category: requests without a usable reply, prompts parsed, unique prompts, mean words.
+        Per category that has any: prompts parsed, unique prompts, mean words.
     rejected
         Why replies or parts of them were not used, and how often.
     """
@@ -73,9 +82,14 @@ def load_categories(path: str | None = None) -> list[Category]:
     else:
         try:
             text = Path(path).read_text("utf-8")
-        except OSError as error:
-            raise InputError(f"the categories {path!r} cannot be read ({error.strerror}): give a YAML file") from error
-    items = yaml.safe_load(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"the categories {path!r} cannot be read ({error}): give a YAML file in UTF-8") from error
+    try:
+        items = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"{path} is no YAML ({' '.join(str(error).split())}): see the categories that come along"
+        ) from error
     if not isinstance(items, list) or not items or not all(isinstance(item, Mapping) for item in items):
         raise InputError(f"{path} is no list of categories: give key, theme and examples of each")
     found = [load_config(Category, item) for item in items]
@@ -130,6 +144,8 @@ def make_prompts(
         table.append(
             {"category": category, "parsed": len(own), "unique": len(kept), "mean_words": sum(words) / len(words)}
         )
+    if repeated := [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]:
+        raise InputError(f"two prompts have the id {repeated[0]!r}: give each its own")
     if not rows:
         raise InputError(f"there is no prompt: {_reasons(rejected) or 'the file is empty'}")
     return rows, PromptReport(table, dict(rejected))
@@ -140,29 +156,31 @@ def _reasons(rejected: Mapping[str, int]) -> str:
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:
-    """Return the prompts of a file, one a line."""
-    import json
-
+    """Return the prompts of a file: a text a line, or in a .jsonl objects with ``prompt``, ``id`` and ``category``."""
     try:
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the prompts {str(path)!r} cannot be read: give a UTF-8 .txt or .jsonl file") from error
+        lines = read_lines(path) if path.suffix == ".jsonl" else _text_lines(path)
+    except OSError as error:
+        raise InputError(
+            f"the prompts {str(path)!r} cannot be read ({error.strerror}): give an existing file"
+        ) from error
     found = []
-    for number, line in enumerate(lines, 1):
-        item: Any = line.strip()
-        if path.suffix == ".jsonl":
-            try:
-                item = json.loads(line)
-            except ValueError as error:
-                raise InputError(
-                    f"line {number} of {path} is no JSON: write one object with 'prompt' a line"
-                ) from error
-        text = item.get("prompt") if isinstance(item, Mapping) else item
+    for place, item in lines:
+        row = item if isinstance(item, Mapping) else {"prompt": item}
+        text = row.get("prompt")
         if not isinstance(text, str) or not text.strip():
-            raise InputError(f"line {number} of {path} has no prompt: write text, or an object with 'prompt'")
-        category = item.get("category", "") if isinstance(item, Mapping) else ""
-        found.append({"category": str(category), "prompt": " ".join(text.split()), "source": {"backend": "file"}})
+            raise InputError(f"{place} has no prompt: write text, or an object with 'prompt'")
+        own = {"id": id_of(row["id"], place)} if "id" in row else {}
+        category = str(row.get("category", ""))
+        found.append({**own, "category": category, "prompt": " ".join(text.split()), "source": {"backend": "file"}})
     return found
+
+
+def _text_lines(path: Path) -> list[tuple[str, Any]]:
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"the prompts {str(path)!r} cannot be read: give a UTF-8 .txt or .jsonl file") from error
+    return [(f"line {number} of {path}", line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _offline(config: PromptsConfig, seed: int) -> list[dict[str, Any]]:

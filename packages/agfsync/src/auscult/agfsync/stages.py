@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,39 @@ def read_stage(root: Path, name: str) -> dict[str, Any] | None:
     return record
 
 
+def read_lines(path: Path) -> list[tuple[str, Any]]:
+    """Return what the lines of a file of JSON lines hold, each with its place for an error; blank lines aside.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or a line is no JSON.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: give a UTF-8 file of JSON lines") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                found.append((f"line {number} of {path}", json.loads(line)))
+            except ValueError as error:
+                raise InputError(f"line {number} of {path} is no JSON: write one object a line") from error
+    return found
+
+
+def id_of(value: Any, place: str) -> str:
+    """Return an id of the user's as text, which can be part of a file's name."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (str, int))
+        or not re.fullmatch(r"[^/\\\x00-\x1f]+", str(value))
+    ):
+        raise InputError(f"{place} has the id {value!r}: use text or a whole number, without slashes")
+    return str(value)
+
+
 def read_rows(root: Path, name: str) -> list[dict[str, Any]]:
     """Return the rows that a finished stage wrote.
 
@@ -148,4 +182,4 @@ def read_rows(root: Path, name: str) -> list[dict[str, Any]]:
     path = root / name / f"{name}.jsonl"
     if not path.exists():
         raise InputError(f"the stage {name} is not done in {root}: run 'agfsync {name}' first, or 'agfsync run'")
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [row for _, row in read_lines(path)]

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from auscult.agfsync.shapes.captions import BACKGROUND, COLOURS, SHAPES
+from auscult.agfsync.shapes.drawing import SIZE
+from auscult.core.errors import InputError
 
 SMALLEST, LARGEST = 14, 100
 """Pixels of the smallest and the largest area that is taken for one shape."""
@@ -31,8 +33,15 @@ def look(images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]) -> lis
     """Return what is seen in each picture [H, W, 3], from left to right."""
     if not len(images):
         return []
-    labels, colours = _areas(np.stack(list(images)))
+    labels, colours = _areas(_stacked(images))
     return [_objects(label, colour) for label, colour in zip(labels, colours, strict=True)]
+
+
+def _stacked(images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    if sizes := {image.shape[:2] for image in images} - {(SIZE, SIZE)}:
+        high, wide = min(sizes)
+        raise InputError(f"a picture is {wide} by {high}: those of the shapes world are {SIZE} by {SIZE}")
+    return np.stack(list(images))
 
 
 def _areas(images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -82,6 +91,6 @@ def tidiness(images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]) ->
     The aesthetic measure of this world. A drawn picture has about 90, since its soft edges are mixed colours.
     """
     palette = np.array([BACKGROUND, *COLOURS.values()], np.float32)
-    pixels = np.stack(list(images)).astype(np.float32)
+    pixels = _stacked(images).astype(np.float32)
     distance = np.sqrt(np.square(pixels[:, :, :, None] - palette).sum(-1).min(-1))
     return np.asarray(100 * np.exp(-distance.mean((1, 2)) / 50), np.float64)

@@ -59,8 +59,6 @@ def train(
     pipeline = open_pipeline(model, revision, torch.float32, AutoPipelineForText2Image).to(device)
     resolution = config.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     data = cache_pairs(rows, pipeline, folder / "cache", resolution=resolution)
-    if config.lora_rank < 0:
-        raise InputError(f"lora_rank is {config.lora_rank}: use 0 for all weights, or a rank such as 16")
     if config.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
     trainer = DiffusionDPOTrainer(
