@@ -59,7 +59,10 @@ def test_from_a_run_to_a_report(command, tmp_path, encoders):
     code, out, _ = command("report", run, "--out", tmp_path / "page/report.html")
     assert code == 0
     written = {path.name for path in (tmp_path / "page").iterdir()}
-    assert written == {"report.html", "entries.jsonl", "entries.parquet", "steps.jsonl", "steps.parquet"}
+    assert written == {
+        "report.html", *(f"report-{table}.{kind}" for table in ("entries", "steps", "replies")
+                         for kind in ("jsonl", "parquet")),
+    }  # fmt: skip
     page = (tmp_path / "page/report.html").read_text()
     from auscult.o2m_attack.stand_ins import demo_records
 

@@ -11,6 +11,7 @@ from auscult.core.testing import assert_self_contained
 from auscult.o2m_attack import AttackConfig, Templates, campaign
 from auscult.o2m_attack.campaign import MOST_UNANSWERED, read_entries, read_png
 from auscult.o2m_attack.defences import STOPPED, AskingDetector, Jpeg
+from auscult.o2m_attack.exports import export_run
 from auscult.o2m_attack.judges import PhraseJudge, judge_run
 from auscult.o2m_attack.judges.judging import judges_of, plain, read_judged
 from auscult.o2m_attack.judges.relevance import relevance_run
@@ -256,6 +257,23 @@ def test_the_report_tells_all_and_shows_no_text(run):
     assert not [text for text in private if len(text) > 3 and text in page]
     shown = write_report(run, run / "open.html", show_text=True).read_text("utf-8")
     assert "Which name is on the label?" in shown
+
+
+def test_the_replies_of_run_and_replays_are_exported_with_their_verdicts(run, tmp_path):
+    transfer_run(run, Clerk())
+    transfer_run(run, Clerk(), defence=AskingDetector(question="Is it {claim}?"))
+    judge_run(run, judges=["prefix", PhraseJudge("own", lambda text: text == "Sure.")])
+    files = export_run(run, tmp_path, prefix="a-")
+    assert {path.name for path in files} >= {"a-replies.jsonl", "a-replies.parquet"}
+    rows = [json.loads(line) for line in (tmp_path / "a-replies.jsonl").read_text().splitlines()]
+    assert [row["replayed"] for row in rows] == [False] * 16 + [True] * 32
+    assert "label" not in (tmp_path / "a-replies.jsonl").read_text()
+    for row in rows[16:32]:
+        restricted = row["condition"] == "2m"
+        assert row["refused"] == {"prefix": restricted, "own": not restricted}
+    assert all(row["blocked"] and set(row["refused"].values()) == {True} for row in rows[32:])
+    counts = {row["optimizer"]: row["n"] for row in judge_run(run, judges=["prefix"])["prefix"]["rates"]}
+    assert counts == {row["optimizer"]: 2 for row in rows}
 
 
 def test_a_report_judges_what_has_come_since(run):

@@ -189,14 +189,15 @@ def report(
     ] = None,
     show_text: ShowText = False,
 ) -> None:
-    """Write a page about a run, and its entries and steps as JSON Lines and parquet."""
+    """Write a page about a run, and beside it entries, steps and replies as JSON Lines and parquet."""
     from auscult.o2m_attack.exports import export_run
     from auscult.o2m_attack.presentation import write_report
 
     if out is not None and out.suffix != ".html":
         raise InputError(f"--out {str(out)!r}: the name must end in .html")
     page = write_report(folder, out, judge=judge, show_text=show_text)
-    for path in (page, *export_run(folder, out.parent if out else None, show_text=show_text)):
+    place, prefix = (out.parent, f"{out.stem}-") if out else (None, "")
+    for path in (page, *export_run(folder, place, prefix=prefix, show_text=show_text)):
         typer.echo(str(path))
 
 

@@ -1,4 +1,4 @@
-"""A run as tables for other programs: a row an entry, a row an iteration, and no texts unless they are asked for."""
+"""A run as tables for other programs: entries, iterations and replies, and no texts unless they are asked for."""
 
 import hashlib
 import json
@@ -10,9 +10,18 @@ from auscult.core.canonical import finite
 from auscult.core.files import replace_atomically
 from auscult.core.run_files import create
 from auscult.o2m_attack.campaign import PRIVATE, read_entries
+from auscult.o2m_attack.judges.degenerate import degeneracy
+from auscult.o2m_attack.judges.judging import judges_of, read_judged
+from auscult.o2m_attack.transfer import read_replies
 
 PRIVATE_FIELDS = ("question", "target", "suffix", "suffix_ids", "response")
 """What may hold a restricted prompt, a reply to it, or the means to make a model reply."""
+
+
+_REPLY = (
+    "replayed", "model", "defence", "record_id", "condition", "optimizer", "policy", "original_attribute", "claim",
+    "question", "suffix", "response", "blocked",
+)  # fmt: skip
 
 
 def redact(entry: dict[str, Any], fields: Iterable[str] = PRIVATE_FIELDS) -> dict[str, Any]:
@@ -33,10 +42,14 @@ def redacted_text(value: Any) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12], "length": len(value)}
 
 
-def export_run(folder: str | Path, out: str | Path | None = None, *, show_text: bool = False) -> list[Path]:
-    """Write ``entries`` and ``steps``, each as JSON Lines and parquet, readable by their owner alone.
+def export_run(
+    folder: str | Path, out: str | Path | None = None, *, prefix: str = "", show_text: bool = False
+) -> list[Path]:
+    """Write ``entries``, ``steps`` and ``replies``, each as JSON Lines and parquet, readable by their owner alone.
 
-    JSON Lines hold no time of day and no seconds, so that equal runs give equal files; parquet has the seconds.
+    ``replies`` are those of the run and of what was replayed from it, with ``refused``, the verdict of each judge that
+    has judged it, and ``degenerate``. JSON Lines hold no time of day and no seconds, so that equal runs give equal
+    files; parquet has the seconds.
 
     Parameters
     ----------
@@ -44,6 +57,8 @@ def export_run(folder: str | Path, out: str | Path | None = None, *, show_text: 
         Of a run.
     out
         Where to write; the run's folder if None.
+    prefix
+        Of the files' names, where a folder holds the tables of several runs.
     show_text
         Write questions, targets, suffixes and replies as they are, in place of their hash and length.
 
@@ -65,10 +80,22 @@ def export_run(folder: str | Path, out: str | Path | None = None, *, show_text: 
             key: kept[key].relative_to(Path(folder)).as_posix() for key in ("image", "clean_image") if kept.get(key)
         }
         rows.append(kept if show_text else redact(kept))
+    replies = [row if show_text else redact(row) for row in _replies(folder)]
     files = []
-    for stem, table in (("entries", rows), ("steps", steps)):
-        files += [_write_lines(place / f"{stem}.jsonl", table), _write_parquet(place / f"{stem}.parquet", table)]
+    for stem, table in (("entries", rows), ("steps", steps), ("replies", replies)):
+        path = place / f"{prefix}{stem}"
+        files += [_write_lines(Path(f"{path}.jsonl"), table), _write_parquet(Path(f"{path}.parquet"), table)]
     return files
+
+
+def _replies(folder: str | Path) -> list[dict[str, Any]]:
+    judged = {judge: read_judged(folder, judge) for judge in judges_of(folder)}
+    rows = []
+    for index, reply in enumerate(read_replies(folder)):
+        row = {name: reply[name] for name in _REPLY}
+        row["degenerate"] = None if reply["blocked"] else degeneracy(reply["response"])
+        rows.append(row | {"refused": {judge: replies[index]["refused"] for judge, replies in judged.items()}})
+    return sorted(rows, key=lambda row: tuple(row[name] for name in _REPLY[:6]))
 
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
