@@ -362,6 +362,11 @@ def twice(folder):
     return "names the unit stay 1001 twice"
 
 
+def nobody(folder):
+    rewrite(folder / "patient.csv", lambda rows: [rows[0] | {"uniquepid": ""}, *rows[1:]])
+    return "patient of .* has a row without its stay or person"
+
+
 def truncated(folder):
     file = folder / "nurseCharting.csv"
     (folder / "nurseCharting.csv.gz").write_bytes(gzip.compress(file.read_bytes())[:-200])
@@ -383,7 +388,7 @@ def another_data_set(folder):
 
 @pytest.mark.parametrize(
     "change",
-    [no_table, no_column, text_as_number, odd_age, twice, truncated, empty, another_data_set],
+    [no_table, no_column, text_as_number, odd_age, twice, nobody, truncated, empty, another_data_set],
     ids=lambda change: change.__name__,
 )
 def test_bad_input_is_one_sentence(copy, change):

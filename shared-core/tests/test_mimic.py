@@ -484,6 +484,14 @@ def test_an_id_that_comes_twice_is_one_sentence(kind, copy, name, key):
         load_cohort(f"{kind}:{copy}")
 
 
+def test_a_stay_without_an_id_is_one_sentence(kind, copy):
+    column = {"mimic3": "icustay_id", "mimic4": "stay_id"}[kind]
+    path = table(copy, kind, "icustays")
+    rewrite(path, lambda rows: [{**rows[0], next(key for key in rows[0] if key.lower() == column): ""}, *rows[1:]])
+    with pytest.raises(InputError, match="icustays of copy has a row without stay: get it again"):
+        load_cohort(f"{kind}:{copy}")
+
+
 def test_the_folder_of_the_other_is_recognised(kind, folder):
     other = {"mimic3": "mimic4", "mimic4": "mimic3"}[kind]
     with pytest.raises(InputError, match=rf"\(this looks like {kind}:\)"):

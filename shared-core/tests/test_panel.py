@@ -354,6 +354,13 @@ def test_codes_may_be_texts_and_hold_quotes(tmp_path):
     assert counted[1].changed == 1
 
 
+def test_a_row_of_a_stay_without_a_time_is_counted(tmp_path):
+    ragged, counted = read(tmp_path, STAYS, [event(code=2), event(code=2, taken=None)], Rules())
+    assert ragged.length.tolist() == [1, 0, 0, 0]
+    assert {row.step: row.changed for row in counted}["drop rows without a time"] == 1
+    assert counted[-1].rows == counted[0].rows - sum(row.changed for row in counted)
+
+
 @pytest.mark.parametrize("text", ["120/inf", "120/nan", "120/1e300", "120/-1e39"])
 def test_a_number_that_a_cohort_cannot_hold_is_no_value(tmp_path, text):
     made = Panel("test", (Variable(Feature("a"), (Source("raw", (1,), after_slash()),)),))

@@ -214,6 +214,8 @@ def _open_patients(tree: Tree, static: Sequence[str]) -> None:
     twice = tree.rows("SELECT stay FROM every_stay GROUP BY stay HAVING count(*) > 1 LIMIT 1")
     if twice:
         raise InputError(f"patient of {tree.folder.name} names the unit stay {twice[0][0]} twice: get it again")
+    if tree.rows("SELECT stay FROM every_stay WHERE stay IS NULL OR subject IS NULL LIMIT 1"):
+        raise InputError(f"patient of {tree.folder.name} has a row without its stay or person: get it again")
     odd = tree.rows("SELECT stay, age_text FROM every_stay WHERE age IS NULL AND age_text IS NOT NULL LIMIT 1")
     if odd:
         raise InputError(

@@ -198,9 +198,9 @@ def _insert(tree: Tree, table: EventTable, panel: Panel, rules: Rules, ways: lis
         ), valued AS (
             SELECT *, CASE WHEN record IS NOT NULL THEN CASE expression {read} END END::DOUBLE AS value FROM placed
         ), judged AS (
-            SELECT *, CASE WHEN bad THEN 1 WHEN record IS NULL THEN 2 WHEN taken < start - {lookback} THEN 3
-                WHEN taken > stop THEN 4 WHEN {window} THEN 7 WHEN NOT coalesce(abs(value) < 3.4e38, FALSE) THEN 5
-                WHEN {outside} THEN 6 ELSE 0 END AS fate
+            SELECT *, CASE WHEN bad THEN 1 WHEN record IS NULL THEN 2 WHEN taken IS NULL THEN 8
+                WHEN taken < start - {lookback} THEN 3 WHEN taken > stop THEN 4 WHEN {window} THEN 7
+                WHEN NOT coalesce(abs(value) < 3.4e38, FALSE) THEN 5 WHEN {outside} THEN 6 ELSE 0 END AS fate
             FROM valued
         )
         SELECT fate, again, coalesce(fate = 0 AND ({clipped}), FALSE), record, {hours}, feature, {value},
@@ -238,6 +238,8 @@ def _count(tree: Tree, used: list[EventTable], total: int, records: int, rules: 
         drop("count shared rows for each", -again, "rows: added, one lies in several stays or feeds several features")
     drop("drop rows marked as errors", fates.get(1, 0), "rows: the source calls them wrong")
     drop("find the stay", fates.get(2, 0), "rows: of no stay of the cohort")
+    if 8 in fates:
+        drop("drop rows without a time", fates[8], "rows: of a stay, but nobody knows when")
     drop("drop what precedes the stay", fates.get(3, 0), "rows: before its start, or long before it")
     drop("drop what follows the stay", fates.get(4, 0), "rows: after its end")
     if rules.hours is not None:

@@ -152,10 +152,11 @@ def _choose_stays(tree: Tree, release: Release, choices: Choices, min_hours: flo
     tree.run(f"CREATE TEMP TABLE admissions_ AS {release.admissions}")
     tree.run(f"CREATE TEMP TABLE patients_ AS {release.patients}")
     for table, key in (("every_stay", "stay"), ("admissions_", "hadm"), ("patients_", "subject")):
-        twice = tree.rows(f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1 LIMIT 1")
-        if twice:
+        odd = tree.rows(f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1 OR {key} IS NULL LIMIT 1")
+        if odd:
             what = table.rstrip("_").replace("every_stay", "icustays")
-            raise InputError(f"{what} of {folder} names the {key} {twice[0][0]} twice: get it again from {tree.source}")
+            said = f"has a row without {key}" if odd[0][0] is None else f"names the {key} {odd[0][0]} twice"
+            raise InputError(f"{what} of {folder} {said}: get it again from {tree.source}")
     age = release.seed_age if choices.preset == "seed" else release.age
     tree.run(f"""
         CREATE TEMP TABLE candidates AS
