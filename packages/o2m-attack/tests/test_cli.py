@@ -107,6 +107,7 @@ def test_settings_come_from_a_file_and_from_options(command, tmp_path):
         (("--chat", "{turn}"), "chat '{turn}' has no effect on the tiny model"),
         (("--revision", "main", "--model", "demo"), "revision 'main' has no effect on the demo model"),
         (("--model", "m", "--endpoint", "http://127.0.0.1:9/v1", "--dtype", "float32"), "no effect on a server"),
+        (("--preset", "reference", "--suffix-length", "7"), "--suffix-length 7 has no effect"),
         (("--preset", "paper", "--settings", "s.yaml"), "has no effect beside --settings"),
         (("--mismatch", "both"), "the demo's false claims are its own"),
         (("--model", "demo", "--preset", "reference"), "has its own wordings"),

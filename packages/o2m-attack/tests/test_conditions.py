@@ -116,6 +116,13 @@ def test_a_record_s_fingerprint_has_all_its_parts(new_record):
         ({"accept": "best"}, "accept is 'best': use better, better_or_stay"),
         ({"sampler": "random"}, "sampler is 'random': use gradient, uniform, reference"),
         ({"initial_suffix": "  "}, "initial_suffix is empty"),
+        ({"steps": 2.5}, "steps is 2.5: use a whole number"),
+        ({"search_width": None}, "search_width is None: use a whole number"),
+        ({"epsilon": "8/255"}, "epsilon is '8/255': use a number"),
+        ({"max_seconds": float("nan")}, "max_seconds is nan"),
+        ({"max_seconds": 0}, "max_seconds is 0: use a number above 0"),
+        ({"target_loss": float("nan")}, "target_loss is nan"),
+        ({"sampler": "reference", "n_replace": 2}, "n_replace is 2, but the sampler reference replaces 1"),
     ],
 )
 def test_wrong_settings(changes, message):

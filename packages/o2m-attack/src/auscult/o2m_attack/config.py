@@ -1,6 +1,7 @@
 """The settings of an optimisation, with the paper's and the released code's values as presets."""
 
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from auscult.core.errors import InputError
@@ -118,8 +119,16 @@ class AttackConfig:
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
+            if not isinstance(value, Integral) and (value is not None or name not in _OPTIONAL):
+                raise InputError(f"{name} is {value!r}: use a whole number")
             if value is not None and not value >= least:
                 raise InputError(f"{name} is {value}: use {least} or more")
+        for name in ("epsilon", "alpha", "temperature", "target_loss", "max_seconds"):
+            value = getattr(self, name)
+            if not (isinstance(value, Real) and value == value) and (value is not None or name not in _OPTIONAL):
+                raise InputError(f"{name} is {value!r}: use a number")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise InputError(f"max_seconds is {self.max_seconds}: use a number above 0")
         if not 0 <= self.epsilon <= 1:
             hint = f"; {self.epsilon:g}/255 may be meant" if self.epsilon > 1 else ""
             raise InputError(f"epsilon is {self.epsilon}: pixels lie in [0, 1], so use 0 to 1{hint}")
@@ -130,6 +139,10 @@ class AttackConfig:
         for name, allowed in (("accept", Accept), ("sampler", Sampler)):
             if getattr(self, name) not in allowed.__args__:  # type: ignore[attr-defined]  # a Literal's values
                 raise InputError(f"{name} is {getattr(self, name)!r}: use {', '.join(allowed.__args__)}")  # type: ignore[attr-defined]
+        if self.sampler == "reference" and self.n_replace != 1:
+            raise InputError(
+                f"n_replace is {self.n_replace}, but the sampler reference replaces 1: use another sampler"
+            )
         if self.initial_suffix is not None and not self.initial_suffix.strip():
             raise InputError("initial_suffix is empty: give some text, or None for a neutral one")
 
@@ -166,6 +179,10 @@ _LEAST = {
     "candidate_batch": 1,
     "seed": 0,
 }
+
+_OPTIONAL = frozenset(
+    {"target_loss", "patience", "judge_every", "max_seconds", "max_forward_tokens", "candidate_batch"}
+)
 
 
 def parse_fraction(text: str) -> float:

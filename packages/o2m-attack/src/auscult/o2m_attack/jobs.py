@@ -1,6 +1,7 @@
 """What the commands do, as functions."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -43,10 +44,15 @@ def make_config(preset: str, settings: Path | None, changes: dict[str, Any]) -> 
     if settings is not None and preset != "recommended":
         raise InputError(f"--preset {preset!r} has no effect beside --settings, which has all values: leave one out")
     if settings is None:
-        return AttackConfig.preset(preset, **given)
-    from dataclasses import replace
-
-    return replace(load_config(AttackConfig, settings), **given)
+        config = AttackConfig.preset(preset, **given)
+    else:
+        config = replace(load_config(AttackConfig, settings), **given)
+    if "suffix_length" in given and config.initial_suffix is not None:
+        raise InputError(
+            f"--suffix-length {config.suffix_length} has no effect beside the initial suffix of "
+            f"{settings or 'the preset ' + preset}: leave it out"
+        )
+    return config
 
 
 def make_templates(path: Path | None, preset: str) -> Templates | None:
