@@ -133,6 +133,8 @@ def test_one_unit_can_be_kept(tree, cohort):
     assert next(row.changed for row in one.attrition if row.step == "keep the units") == 1
     with pytest.raises(InputError, match="units names 'XX', which is no feature"):
         load(tree[0], units={"XX": "g"})
+    with pytest.raises(InputError, match="no result of DD is in 'furlong': its units are mg/L, ng/mL"):
+        load(tree[0], units={"DD": "furlong"})
 
 
 def test_days_remain_until_discharge(cohort):

@@ -469,6 +469,8 @@ def bad(**changes):
         (bad(), {"text": "keep"}, "text is 'keep': use 'refuse' or 'drop' or 'bound'"),
         (bad(value=["high", "60", "61"]), {}, "holds 2 numbers and 1 texts, such as 'high' in row 0 of events"),
         (bad(value=[1, np.inf, 2]), {}, "row 1 of events has an infinite 'value'"),
+        (bad(value=[1, 2, 1e39]), {}, "row 2 of events has an infinite 'value', or one beyond"),
+        (bad(value=["1", "2", "1e39"]), {}, "row 2 of events has an infinite 'value', or one beyond"),
         (bad(subject=[1, np.nan, 1]), {}, "row 1 of events has no 'subject'"),
         (bad(subject=[1, 1.5, 1]), {}, r"row 1 of events has the 'subject' 1\.5: ids are whole numbers or text"),
         (bad(code=["HR", None, "HR"]), {}, "row 1 of events has no 'code'"),

@@ -186,7 +186,12 @@ def _in_units(
     code = np.array([*(number[text] for text in plain), -1], np.int64)[unit.code]
     other = np.zeros(len(feature), np.bool_)
     for name, wanted in units.items():
-        other |= (feature == names.index(name)) & (code != number.get(_plain(wanted), -2))
+        mine = kept & (feature == names.index(name))
+        foreign = mine & (code != number.get(_plain(wanted), -2))
+        if mine.any() and (foreign == mine).all():
+            there = sorted({spelt[which] for which in np.unique(code[mine]).tolist() if which >= 0})
+            raise InputError(f"no result of {name} is in {wanted!r}: its units are {', '.join(there) or 'not given'}")
+        other |= foreign
     if units:
         count.drop("keep the units", int((kept & other).sum()), "values: in another unit than was asked for")
     kept = kept & ~other

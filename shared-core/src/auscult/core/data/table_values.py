@@ -107,10 +107,7 @@ def numbers(sheet: Sheet, column: str, *, decimal: str = ".", rule: TextRule = "
     """
     cells = sheet.table[column]
     if _is_number(cells.type):
-        value = cells.cast(pa.float64()).to_numpy()
-        if np.isinf(value).any():
-            raise InputError(f"{sheet.where(np.isinf(value).argmax())} has an infinite {column!r}: leave it empty")
-        return Numbers(value, np.full(len(value), -1), [])
+        return Numbers(_held(sheet, column, cells.cast(pa.float64()).to_numpy()), np.full(len(cells), -1), [])
     held, texts = sheet.texts(column)
     parsed = np.array([_number(text, decimal, rule) for text in texts] + [np.nan])
     remains = np.isnan(parsed[:-1])
@@ -123,7 +120,8 @@ def numbers(sheet: Sheet, column: str, *, decimal: str = ".", rule: TextRule = "
             f"decimal={other!r}, or leave separators of thousands out"
         )
     place = np.append(np.where(remains, np.cumsum(remains) - 1, -1), -1)
-    return Numbers(parsed[held], place[held], [text for text, is_text in zip(texts, remains, strict=True) if is_text])
+    value = _held(sheet, column, parsed[held])
+    return Numbers(value, place[held], [text for text, is_text in zip(texts, remains, strict=True) if is_text])
 
 
 def times(sheet: Sheet, column: str, unit: str, decimal: str = ".") -> Times:
@@ -276,6 +274,16 @@ def _is_number(kind: pa.DataType) -> bool:
         or pa.types.is_boolean(kind)
         or pa.types.is_decimal(kind)
     )
+
+
+def _held(sheet: Sheet, column: str, value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values, if a cohort has room for them."""
+    beyond = np.abs(value) > np.finfo(np.float32).max
+    if beyond.any():
+        raise InputError(
+            f"{sheet.where(beyond.argmax())} has an infinite {column!r}, or one beyond 3.4e38: leave it empty"
+        )
+    return value
 
 
 def _number(text: str, decimal: str, rule: TextRule) -> float:
