@@ -49,7 +49,7 @@ class AttackConfig:
     topk
         Tokens with the steepest descent that a position draws from.
     n_replace
-        Positions that differ between a candidate and the current suffix.
+        Positions that differ between a candidate and the current suffix; the sampler ``reference`` changes one.
     suffix_length
         Tokens of the suffix where ``initial_suffix`` is None.
     initial_suffix
@@ -127,8 +127,8 @@ class AttackConfig:
             value = getattr(self, name)
             if not (isinstance(value, Real) and value == value) and (value is not None or name not in _OPTIONAL):
                 raise InputError(f"{name} is {value!r}: use a number")
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise InputError(f"max_seconds is {self.max_seconds}: use a number above 0")
+        if self.max_seconds is not None and self.max_seconds < 0:
+            raise InputError(f"max_seconds is {self.max_seconds}: use 0 or more")
         if not 0 <= self.epsilon <= 1:
             hint = f"; {self.epsilon:g}/255 may be meant" if self.epsilon > 1 else ""
             raise InputError(f"epsilon is {self.epsilon}: pixels lie in [0, 1], so use 0 to 1{hint}")
@@ -139,10 +139,6 @@ class AttackConfig:
         for name, allowed in (("accept", Accept), ("sampler", Sampler)):
             if getattr(self, name) not in allowed.__args__:  # type: ignore[attr-defined]  # a Literal's values
                 raise InputError(f"{name} is {getattr(self, name)!r}: use {', '.join(allowed.__args__)}")  # type: ignore[attr-defined]
-        if self.sampler == "reference" and self.n_replace != 1:
-            raise InputError(
-                f"n_replace is {self.n_replace}, but the sampler reference replaces 1: use another sampler"
-            )
         if self.initial_suffix is not None and not self.initial_suffix.strip():
             raise InputError("initial_suffix is empty: give some text, or None for a neutral one")
 
