@@ -433,6 +433,8 @@ def test_a_panel_of_ones_own_may_use_an_item_twice(kind, folder, cohort):
             "preset='seed' with the panel 'labs48': the seeds used 'vitals17' alone",
         ),
         ({"preset": "paper"}, "preset is 'paper': use one of default, seed"),
+        ({"dead": "positive", "preset": "seed"}, "preset='seed' has its own rule for readmission"),
+        ({"count_death": True, "preset": "seed"}, "preset='seed' has its own rule for readmission"),
         ({"cohort": "all", "preset": "seed"}, "preset='seed' with cohort='all': the seeds used 'benchmark' alone"),
         ({"cohort": "adults"}, "cohort is 'adults': use one of benchmark, all"),
         ({"dead": "keep"}, "dead is 'keep': use one of exclude, positive, negative"),

@@ -16,6 +16,7 @@ Interfaces differ between hospitals: what is never measured in one is missing by
 ``hospital`` lets a model be tested on other hospitals than it was trained on.
 """
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -92,7 +93,7 @@ def load(
     preset
         ``seed`` makes the hourly rows again that the benchmark's scripts and their successors made, faults
         included (:mod:`auscult.core.data.eicu_seed`); of the other options only ``hours``, ``min_hours``,
-        ``memory`` and ``threads`` count then.
+        ``memory`` and ``threads`` can be given then.
     cohort
         ``first``: as described above; ``all``: every unit stay with an end.
     hours, bin_hours, pre_anchor, lookback_hours, range, duplicates
@@ -160,9 +161,10 @@ def load(
     with Tree(path, data_set="eICU", source=SOURCE, memory=memory, threads=threads) as tree:
         _open_patients(tree, static)
         if preset == "seed":
-            fixed = (chosen.name, cohort, bin_hours, range, duplicates, pre_anchor, censored)
-            if fixed != ("vitals14", "first", None, "drop", "mean", "drop", "bound"):
-                raise InputError("preset='seed' fixes panel, cohort, bins, ranges and duplicates: leave those out")
+            given = {"panel": chosen.name, "cohort": cohort, "censored": censored, "static": tuple(static)}
+            for name, value in {**given, **vars(rules)}.items():
+                if name != "hours" and value != inspect.signature(load).parameters[name].default:
+                    raise InputError(f"preset='seed' fixes {name}: leave it out")
             for table in (NURSE_TABLE, LAB_TABLE):
                 tree.open(table)
             return build_seed(tree, hours=hours, min_hours=least, provenance=provenance)

@@ -56,6 +56,8 @@ class Choices:
                 raise InputError(f"{name} is {getattr(self, name)!r}: use one of {', '.join(get_args(known))}")
         if self.preset == "seed" and self.cohort != "benchmark":
             raise InputError(f"preset='seed' with cohort={self.cohort!r}: the seeds used 'benchmark' alone")
+        if self.preset == "seed" and (self.dead, self.count_death) != ("exclude", False):
+            raise InputError("preset='seed' has its own rule for readmission: leave dead and count_death out")
         if self.min_hours is not None and not 0 <= self.min_hours < 1e6:
             raise InputError(f"min_hours is {self.min_hours!r}: give a number of hours, 0 for stays of any length")
         unknown = [name for name in self.static if name not in get_args(StaticName)]
