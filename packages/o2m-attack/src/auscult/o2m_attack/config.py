@@ -121,7 +121,7 @@ class AttackConfig:
             value = getattr(self, name)
             if not isinstance(value, Integral) and (value is not None or name not in _OPTIONAL):
                 raise InputError(f"{name} is {value!r}: use a whole number")
-            if value is not None and not value >= least:
+            if value is not None and not getattr(self, name) >= least:
                 raise InputError(f"{name} is {value}: use {least} or more")
         for name in ("epsilon", "alpha", "temperature", "target_loss", "max_seconds"):
             value = getattr(self, name)

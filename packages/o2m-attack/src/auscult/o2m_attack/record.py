@@ -61,7 +61,7 @@ class Record:
             value = getattr(self, name)
             if not isinstance(value, str) and (name != "key_phrases" or value is not None):
                 raise InputError(f"the {name} of record {self.id!r} is {value!r}, but a text is needed")
-            if name in needed and not value.strip():
+            if name in needed and not str(value).strip():
                 raise InputError(f"record {self.id!r} has an empty {name}: every condition but its own needs it")
 
     @property
