@@ -272,6 +272,13 @@ def test_what_python_takes_for_a_number_may_be_a_text(text):
         table.from_frame(events)
 
 
+def test_a_code_may_be_called_as_what_is_missing(tmp_path):
+    (tmp_path / "a.csv").write_text("subject,time,code,value\n1,0,NA,140\n1,1,NA,NA\n1,2,K,4\n")
+    cohort = load_cohort(f"table:{tmp_path / 'a.csv'}")
+    assert [feature.name for feature in cohort.features] == ["K", "NA"]
+    assert listed(cohort.values[0]) == [[x, 140], [4, x]]
+
+
 def test_texts_may_stand_in_a_column_of_their_own():
     events = pd.DataFrame(
         {

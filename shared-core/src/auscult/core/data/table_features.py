@@ -45,7 +45,7 @@ class Measured(NamedTuple):
 
 def long_cells(sheet: Sheet, layout: Layout, code_column: str, value_column: str) -> Cells:
     """Return the measurements of a long table."""
-    code, codes = sheet.texts(code_column)
+    code, codes = sheet.texts(code_column, also=("NA",))  # sodium
     if (code < 0).any():
         raise InputError(f"{sheet.where((code < 0).argmax())} has no {code_column!r}: every row needs one")
     found = numbers(sheet, value_column, decimal=layout.decimal, rule=layout.text)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from auscult.core.errors import InputError
 
-# What stands for an empty cell in a CSV file.
+# What stands for an empty cell.
 EMPTY = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
@@ -59,8 +59,11 @@ class Sheet(NamedTuple):
             raise InputError(f"{self.name} has no column {otherwise[0]!r}, it holds {held}: name it as {role}=COLUMN")
         return found
 
-    def texts(self, column: str) -> tuple[NDArray[np.int64], list[str]]:
-        """Return for each row which of some texts it holds, -1 where it holds none, and the texts, stripped."""
+    def texts(self, column: str, *, also: tuple[str, ...] = ()) -> tuple[NDArray[np.int64], list[str]]:
+        """Return for each row which of some texts it holds, -1 where it holds none, and the texts, stripped.
+
+        What stands for an empty cell is none, unless ``also`` lists it.
+        """
         cells = self.table[column]
         try:
             if not pa.types.is_dictionary(cells.type):
@@ -69,7 +72,7 @@ class Sheet(NamedTuple):
             held = [text.strip() for text in cells.dictionary.cast(pa.string()).to_pylist()]
         except pa.ArrowException:
             raise InputError(f"column {column!r} of {self.name} holds {cells.type}: give numbers or text") from None
-        unique = sorted({text for text in held if text not in EMPTY})
+        unique = sorted({text for text in held if text in also or text not in EMPTY})
         place = {text: i for i, text in enumerate(unique)}
         codes = np.array([place.get(text, -1) for text in held] + [-1], np.int64)
         return codes[cells.indices.fill_null(-1).to_numpy(zero_copy_only=False)], unique
@@ -140,7 +143,7 @@ def _read_csv(path: Path) -> pa.Table:
         read_options=pacsv.ReadOptions(column_names=header, skip_rows=1),
         parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pacsv.ConvertOptions(
-            column_types=dict.fromkeys(header, pa.string()), null_values=list(EMPTY), strings_can_be_null=True
+            column_types=dict.fromkeys(header, pa.string()), null_values=[""], strings_can_be_null=True
         ),
     )
 
