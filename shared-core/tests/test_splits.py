@@ -106,7 +106,8 @@ def test_sizes_are_rounded_up_without_the_dust_of_decimal_fractions():
         ({"fractions": {"train": 1.2, "test": -0.2}}, "give positive shares that sum to 1"),
         ({"fractions": {}}, "give positive shares that sum to 1"),
         ({"stratify": [0, 1]}, "10 records have .* classes: give one class per record"),
-        ({"stratify": [0.0] * 9 + [np.nan]}, "class is NaN"),
+        ({"stratify": [0.0] * 9 + [np.nan]}, "class is missing"),
+        ({"stratify": ["a"] * 9 + [None]}, "class is missing"),
         ({"stratify": [0] * 9 + [1]}, "10 subjects cannot give 2 to 'test'"),
         ({"fractions": {"train": 0.05, "test": 0.95}}, "10 subjects cannot give 10 to 'test'"),
     ],
@@ -159,6 +160,20 @@ def test_a_missing_split_is_one_sentence(tmp_path):
         Split.load(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize(
+    ("subject_id", "message"),
+    [
+        ([1, 2, np.nan, np.nan], "a record's subject is missing"),
+        (["a", None, "b", "c"], "a record's subject is missing"),
+        (np.array([1, "a", 2, 3], object), "mixes types"),
+        (np.zeros((2, 2)), "give one subject for each record"),
+    ],
+)
+def test_subjects_that_are_none_are_refused(subject_id, message):
+    with pytest.raises(InputError, match=message):
+        split_subjects(subject_id, fractions={"train": 0.5, "test": 0.5}, seed=0)
+
+
 def test_few_shot_draws_each_class_and_refuses_too_many():
     subject_id, label = np.arange(20), np.arange(20) % 2
     drawn = few_shot(subject_id, label, per_class=3, seed=5)
@@ -167,3 +182,5 @@ def test_few_shot_draws_each_class_and_refuses_too_many():
     assert few_shot(subject_id[order], label[order], per_class=3, seed=5).tolist() == drawn.tolist()
     with pytest.raises(InputError, match="a class has 10 subjects, fewer than per_class=11"):
         few_shot(subject_id, label, per_class=11, seed=5)
+    with pytest.raises(InputError, match="per_class is -1: draw one"):
+        few_shot(subject_id, label, per_class=-1, seed=5)

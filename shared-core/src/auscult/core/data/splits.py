@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from auscult.core.errors import InputError, missing_dependency
 from auscult.core.files import replace_atomically
+from auscult.core.intervals import is_missing
 
 USUAL_FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "validation": 0.1, "test": 0.2})
 
@@ -160,8 +161,10 @@ def few_shot(subject_id: ArrayLike, label: ArrayLike, *, per_class: int, seed: i
     Raises
     ------
     InputError
-        Where a class has fewer subjects than asked for.
+        Where a class has fewer subjects than asked for, or ``per_class`` is below 1.
     """
+    if per_class < 1:
+        raise InputError(f"per_class is {per_class}: draw one subject of each class at least")
     subjects, classes = _class_of_subject(subject_id, label)
     generator = random.Random(seed)
     drawn: list[int] = []
@@ -175,13 +178,23 @@ def few_shot(subject_id: ArrayLike, label: ArrayLike, *, per_class: int, seed: i
 
 def _class_of_subject(subject_id: ArrayLike, label: ArrayLike | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the sorted subjects and the largest class of each, as a code."""
-    subjects, inverse = np.unique(np.asarray(subject_id), return_inverse=True)
+    subjects, inverse = _coded("subject", np.asarray(subject_id))
     classes = np.zeros(len(subjects), dtype=np.int64)
     if label is not None:
         labels = np.asarray(label)
         if labels.shape != inverse.shape:
             raise InputError(f"{inverse.size} records have {labels.shape} classes: give one class per record")
-        if labels.dtype.kind == "f" and np.isnan(labels).any():
-            raise InputError("a record's class is NaN: leave the record out or give it a class of its own")
-        np.maximum.at(classes, inverse, np.unique(labels, return_inverse=True)[1])
+        np.maximum.at(classes, inverse, _coded("class", labels)[1])
     return subjects, classes
+
+
+def _coded(what: str, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the sorted distinct values, and which of them each record has."""
+    if values.ndim != 1:
+        raise InputError(f"{what} of the records has shape {values.shape}: give one {what} for each record")
+    if values.dtype.kind in "OfmM" and any(map(is_missing, values.tolist())):
+        raise InputError(f"a record's {what} is missing: leave the record out or give it a {what} of its own")
+    try:
+        return np.unique(values, return_inverse=True)
+    except TypeError:
+        raise InputError(f"the records' {what} mixes types that have no order: make them all text or numbers") from None
