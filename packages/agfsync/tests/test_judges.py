@@ -1,5 +1,6 @@
 """Judges that are models: BLIP-2 and a chat model of random weights, and a scripted server."""
 
+import contextlib
 import json
 import math
 
@@ -137,6 +138,10 @@ def test_a_server_answers_and_what_it_refuses_is_no_answer(images, mode):
         judge = make_judge(config("endpoint", "m", vqa_base_url=server.base_url, vqa_mode=mode))
         found = judge.ask(images, QUESTIONS)
         assert server.bodies[0]["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
+    with ScriptedServer(lambda body, number: "yes") as server:
+        judge = make_judge(config("endpoint", "m", vqa_base_url=server.base_url, vqa_mode=mode))
+        with contextlib.nullcontext() if mode == "hard" else pytest.raises(InputError, match="no log-probabilities"):
+            judge.ask(images, QUESTIONS)
     assert found[0].answers == ["yes", "yes", "failed"]
     assert found[0].yes == pytest.approx([0.75, 0.75, math.nan] if mode == "soft" else [1, 1, math.nan], nan_ok=True)
     assert math.isnan(found[0].score)

@@ -141,7 +141,9 @@ def test_questions_of_several_replies_are_put_together_without_repetitions(tmp_p
 
 def test_no_prompt_with_enough_questions_is_an_error(tmp_path):
     with RunStore.open(tmp_path, config={}) as store, pytest.raises(InputError, match="min_questions"):
-        make_questions([{"id": "0", "prompt": "a fox", "category": ""}], QuestionsConfig(backend="template"), store=store)
+        make_questions(
+            [{"id": "0", "prompt": "a fox", "category": ""}], QuestionsConfig(backend="template"), store=store
+        )
     with RunStore.open(tmp_path, config={}) as store, pytest.raises(InputError, match="no prompt"):
         make_questions([], QuestionsConfig(backend="template"), store=store)
 

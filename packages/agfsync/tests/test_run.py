@@ -26,7 +26,7 @@ from auscult.agfsync.evaluation import (
     win_rate,
 )
 from auscult.agfsync.human import read_votes, write_sheet
-from auscult.agfsync.pipeline import plan_run, run
+from auscult.agfsync.pipeline import plan_run, run, without_place
 from auscult.agfsync.training.job import last_checkpoint
 from auscult.core.canonical import plain
 from auscult.core.config import load_config
@@ -166,7 +166,7 @@ def test_own_rows_keep_their_text_and_share_their_prompt(tmp_path, picture):
             use("score", path, tmp_path / "run")
     with (tmp_path / "run" / "candidates" / "candidates.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"id"')
-    with pytest.raises(InputError, match="line 3 of .*no JSON"):
+    with pytest.raises(InputError, match=r"line 3 of .*no JSON"):
         read_rows(tmp_path / "run", "candidates")
 
 
@@ -185,7 +185,8 @@ def test_own_rows_keep_their_text_and_share_their_prompt(tmp_path, picture):
      ("candidates", '{"id": 1, "k": "0", "prompt": "p", "path": "x.png"}', "the k '0'"),
      ("candidates", '{"id": 1, "k": 0, "prompt": "p", "path": 5}', "the path 5"),
      ("score", '{"id": 1, "k": 0, "vqa": 1}', "does not have"),
-     ("score", 2 * '\n{"id": 1, "k": 0}\n', "line 4 .* 1/0 again, after line 2"), ("pairs", "", "--pairs"), ("train", "", "neither"),
+     ("score", 2 * '\n{"id": 1, "k": 0}\n', "line 4 .* 1/0 again, after line 2"),
+     ("pairs", "", "--pairs"), ("train", "", "neither"),
      ("prompts", "", "backend")],
 )  # fmt: skip
 def test_files_that_cannot_stand_for_a_stage_are_refused(done, tmp_path, stage, text, words):
@@ -219,6 +220,14 @@ def test_an_interrupted_training_does_not_go_on_with_other_settings(done, tmp_pa
     assert run(SMALL, root, stages=["train"])["train"] == done[1]["train"]
 
 
+def test_a_server_may_move(done):
+    asked = replace(
+        SMALL, score=replace(SMALL.score, vqa="endpoint", vqa_model="m", vqa_base_url="http://127.0.0.1:1/v1")
+    )
+    moved = replace(asked, score=replace(asked.score, vqa_base_url="http://127.0.0.1:2/v1"))
+    assert without_place(asked.score) == without_place(moved.score) != without_place(SMALL.score)
+
+
 def test_settings_under_which_nothing_came_to_be_are_forgotten(tmp_path):
     (tmp_path / "mine.txt").write_text("a red circle\n", "utf-8")
     config = replace(SMALL, prompts=replace(SMALL.prompts, backend="file", path=str(tmp_path / "mine.txt")))
@@ -235,7 +244,8 @@ def test_a_changed_file_is_another_setting(done, tmp_path):
     shutil.rmtree(root / "evaluate")
     changed = {
         "prompts": replace(
-            RunConfig(), prompts=replace(RunConfig().prompts, backend="template", categories=str(file)),
+            RunConfig(),
+            prompts=replace(RunConfig().prompts, backend="template", categories=str(file)),
             questions=replace(RunConfig().questions, backend="template"),
         ),
         "evaluate": replace(SMALL, evaluate=replace(SMALL.evaluate, prompts=str(file))),
@@ -467,19 +477,20 @@ def test_the_default_configuration_is_of_one_world(tmp_path):
     assert run(config, tmp_path, stages=["prompts", "questions", "candidates", "score"])["score"]["images"] >= 20
 
 
-def test_a_plan_counts_before_anything_is_done():
+def test_a_plan_counts_before_anything_is_done(done):
     plan = {row["stage"]: row for row in plan_run(DEMO)}
     assert plan["prompts"]["does"] == "320 prompts"
     assert plan["candidates"]["model_calls"] == 320 * 8 * 10
     assert plan["train"]["does"] == "250 steps, 4000 pairs seen"
     assert plan["train"]["model_calls"] == 2 * 2 * 4000  # policy and reference, both pictures
+    assert plan_run(SMALL, done[0]) == [{"stage": name, "does": "done", "model_calls": 0} for name in plan]
     plan = {row["stage"]: row for row in plan_run(replace(DEMO, train=replace(DEMO.train, ref_draws=2)))}
     assert plan["train"]["model_calls"] == 2 * 4000 + 2 * 320 * 2
 
 
 def scored(values, id="a"):
     return [
-        {"id": id, "k": k, "vqa": v, "clip": None, "aesthetic": 50.0, "prompt": "p", "vqa_yes": [v / 100]}
+        {"id": id, "k": k, "vqa": v, "clip": None, "aesthetic": 50.0, "prompt": "p", "vqa_yes": [(v or 0) / 100]}
         for k, v in enumerate(values)
     ]
 
@@ -509,6 +520,12 @@ def test_a_win_rate_counts_ties_half_and_captions_once():
     assert win_rate([("a", 0.5)]).p_value == 1
     with pytest.raises(InputError, match="no verdict"):
         win_rate([])
+
+
+def test_a_picture_without_a_score_is_in_no_win_rate():
+    base, tuned = scored([50.0, 50, 50]), scored([100.0, None, float("nan")])
+    assert verdicts_by_score(base, tuned, ["vqa"]) == [("a", 1.0)]
+    assert verdicts_by_score(base, tuned) == [("a", 1.0), ("a", 0.5), ("a", 0.5)]
 
 
 def test_a_judge_who_contradicts_itself_says_nothing():
@@ -591,9 +608,13 @@ def test_importing_the_package_loads_no_torch():
      ("pairs: {preset: mine}", "mine"), ("train: {steps: 0}", "steps is 0"), ("train: {beta: 0}", "beta is 0"),
      ("train: {learning_rate: -1}", "learning_rate"), ("score: {batch_size: 0}", "batch_size is 0"),
      ("questions: {samples: 0}", "samples is 0"), ("questions: {max_questions: 2}", "max_questions is 2: use 5"),
-     ("prompts: {llm: {attempts: 0}}", "attempts is 0"), ("seed: -1", "seed is -1"),
+     ("prompts: {llm: {attempts: 0}}", "attempts is 0"), ("prompts: {path: x}", "path is given, but backend is shapes"),
+     ("prompts: {categories: x}", "categories is given"), ("questions: {llm: {model: x}}", "llm is given"),
+     ("score: {vqa_model: x}", "vqa_model is given"), ("score: {aesthetic_head: x}", "set aesthetic to laion"),
+     ("seed: -1", "seed is -1"),
      ("candidates: {num_candidates: 0}", "use 1"),
-     ("{prompts: {backend: template}, questions: {backend: template}}", "score.vqa"), ("candidates: {steps: many}", "whole number"), ("train: [", "not YAML")],
+     ("{prompts: {backend: template}, questions: {backend: template}}", "score.vqa"),
+     ("candidates: {steps: many}", "whole number"), ("train: [", "not YAML")],
 )  # fmt: skip
 def test_a_wrong_configuration_is_one_sentence(tmp_path, text, words):
     (tmp_path / "config.yaml").write_text(text, "utf-8")

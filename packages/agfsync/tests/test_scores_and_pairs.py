@@ -435,7 +435,7 @@ def test_pairs_of_others(tmp_path):
         pyarrow.parquet.write_table(
             pyarrow.Table.from_pylist([rows[1], {**rows[1], "caption": caption}]), tmp_path / "same.parquet"
         )
-        with pytest.raises(InputError, match="pair 2 .*caption"):
+        with pytest.raises(InputError, match=r"pair 2 .*caption"):
             read_pairs(tmp_path / "same.parquet")
 
 

@@ -234,6 +234,18 @@ def test_errors_of_another_reference_or_of_other_draws_are_not_used(sd, cache, t
     assert not torch.equal(first.errors, other.errors)
 
 
+def test_errors_of_other_data_or_another_precision_are_not_used(sd, cache, tmp_path):
+    options = {"scheduler": sd.scheduler, "ref_draws": 1, "precompute_ref_log_probs": True}
+    data = [cache[i] for i in range(4)]  # without a fingerprint
+    found = [make(copy.deepcopy(sd.unet), data, tmp_path, **options)._precompute().errors for _ in range(2)]
+    assert torch.equal(*found)
+    data[0]["mean_w"] = data[0]["mean_w"] + 1
+    found.append(make(copy.deepcopy(sd.unet), data, tmp_path, **options)._precompute().errors)
+    found.append(make(copy.deepcopy(sd.unet), data, tmp_path, bf16=True, **options)._precompute().errors)
+    assert not torch.equal(found[1], found[2])
+    assert not torch.equal(found[2], found[3])
+
+
 @pytest.mark.parametrize(
     ("loss_type", "precompute"),
     [("sigmoid", True), ("sigmoid", False), ("hinge", False), ("ipo", True), ("agfsync_norm", False)],

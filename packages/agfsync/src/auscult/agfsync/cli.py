@@ -159,7 +159,7 @@ def _run(
     if dry_run:
         from auscult.agfsync.pipeline import plan_run
 
-        plan = [row for row in plan_run(settings) if row["stage"] in stages]
+        plan = [row for row in plan_run(settings, out) if row["stage"] in stages]
         if as_json:
             cli.print_json({"plan": plan})
         else:

@@ -71,6 +71,7 @@ def add_hps(rows: Sequence[dict[str, Any]], folder: Path, version: str) -> None:
 def captions_of(config: RunConfig, root: Path) -> list[dict[str, Any]]:
     """Return captions with questions to evaluate on: the shapes world's held-out ones, else a file's or the run's."""
     from auscult.agfsync.config import DedupConfig, PromptsConfig
+    from auscult.agfsync.pipeline import without_place
     from auscult.agfsync.prompts import make_prompts
     from auscult.agfsync.questions import make_questions
     from auscult.agfsync.stages import read_rows
@@ -80,7 +81,7 @@ def captions_of(config: RunConfig, root: Path) -> list[dict[str, Any]]:
         return read_rows(root, "questions")[:limit]
     with RunStore.open(
         root / "evaluate" / "questions",
-        config=plain([config.evaluate, config.questions]),
+        config=[plain(config.evaluate), without_place(config.questions)],
         seed=config.seed,
         package="agfsync",
     ) as store:
@@ -108,14 +109,14 @@ def draw_and_score(
 ) -> list[dict[str, Any]]:
     """Return scored rows, with paths relative to the stage's folder, of ``"base"`` or ``"tuned"``."""
     from auscult.agfsync.candidates import generate_candidates, load_pipeline
-    from auscult.agfsync.pipeline import candidates_for_evaluation
+    from auscult.agfsync.pipeline import candidates_for_evaluation, without_place
     from auscult.agfsync.training.job import export_in, load_tuned
 
     settings = candidates_for_evaluation(config)
     pipeline = load_pipeline(settings) if name == "base" else load_tuned(settings, root / "train")
     identity = {
         "model": name if name == "base" else content_of(export_in(root / "train")),
-        "settings": plain([settings, config.score]),
+        "settings": [without_place(settings), without_place(config.score)],
         "prompts": digest(prompts),
     }
     with RunStore.open(folder / name, config=identity, seed=config.seed, package="agfsync") as store:

@@ -17,6 +17,7 @@ PRESETS: dict[str, tuple[float, float, float]] = {
 """Weights of VQA, CLIP, aesthetics: "paper" as recalled from it (not confirmed), the others from the released code."""
 
 LCM_STEPS = 5
+_WRITERS = ("endpoint", "local")
 
 
 def _refuse_below(config: Any, **least: float) -> None:
@@ -25,6 +26,16 @@ def _refuse_below(config: Any, **least: float) -> None:
         value = getattr(config, name)
         if value is not None and not value >= low:
             raise InputError(f"{name} is {value}: use {low} or more")
+
+
+def _refuse_unused(config: Any, choice: str, **users: tuple[str, ...]) -> None:
+    """Refuse values that were given, but which the choice does not use."""
+    chosen = getattr(config, choice)
+    for name, choices in users.items():
+        if chosen not in choices and getattr(config, name) != type(config).__dataclass_fields__[name].default:
+            raise InputError(
+                f"{name} is given, but {choice} is {chosen}: leave it out, or set {choice} to {choices[0]}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +115,7 @@ class PromptsConfig:
     def __post_init__(self) -> None:
         if self.backend == "file" and not self.path:
             raise InputError("the backend file needs a path: give a .txt or .jsonl file of prompts")
+        _refuse_unused(self, "backend", path=("file",), categories=("template", *_WRITERS), llm=_WRITERS)
         _refuse_below(self, per_request=1, requests=1)
 
 
@@ -130,6 +142,7 @@ class QuestionsConfig:
 
     def __post_init__(self) -> None:
         _refuse_below(self, samples=1, min_questions=0, max_questions=max(self.min_questions, 1))
+        _refuse_unused(self, "backend", llm=_WRITERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +239,8 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         _refuse_below(self, batch_size=1)
+        _refuse_unused(self, "vqa", vqa_model=("blip2", "transformers", "endpoint"), vqa_base_url=("endpoint",))
+        _refuse_unused(self, "aesthetic", aesthetic_head=("laion",))
         if (self.vqa, self.clip, self.aesthetic) == ("none", "none", "none"):
             raise InputError("every scorer is none: choose one of vqa, clip and aesthetic")
         if self.aesthetic == "laion" and (not self.aesthetic_head or self.clip in ("none", "shapes")):

@@ -138,18 +138,17 @@ def win_rate(verdicts: Sequence[tuple[str, float]], *, confidence: float = 0.95)
 def verdicts_by_score(
     base: Sequence[Mapping[str, Any]], tuned: Sequence[Mapping[str, Any]], names: Sequence[str] = SCORES
 ) -> list[tuple[str, float]]:
-    """Return who wins each pair of pictures by the first of the scores in which they differ."""
+    """Return who wins each pair of pictures by the first of the scores in which they differ.
+
+    A pair without a score that both have is left out.
+    """
     found = []
     for one, other in matched(base, tuned):
-        outcome = 0.5
-        for name in names:
-            if (
-                _number(one[name]) != _number(other[name])
-                and np.isfinite([_number(one[name]), _number(other[name])]).all()
-            ):
-                outcome = float(other[name] > one[name])
-                break
-        found.append((str(one["id"]), outcome))
+        known = [(_number(one[name]), _number(other[name])) for name in names]
+        known = [values for values in known if np.isfinite(values).all()]
+        if known:
+            outcome = next((float(y > x) for x, y in known if x != y), 0.5)
+            found.append((str(one["id"]), outcome))
     return found
 
 

@@ -62,7 +62,7 @@ def run_prompts(config: RunConfig, root: Path) -> dict[str, Any]:
     from auscult.agfsync.prompts import make_prompts
 
     contents = [content_of(path) for path in (config.prompts.path, config.prompts.categories) if path]
-    stage = Stage("prompts", root, [config.seed, config.prompts, *contents])
+    stage = Stage("prompts", root, [config.seed, without_place(config.prompts), *contents])
     if (known := stage.summary()) is not None:
         return known
     with _store(stage, config) as store:
@@ -76,7 +76,7 @@ def run_questions(config: RunConfig, root: Path) -> dict[str, Any]:
     from auscult.agfsync.questions import make_questions
 
     prompts = read_rows(root, "prompts")
-    stage = Stage("questions", root, config.questions, _after(root, "prompts"))
+    stage = Stage("questions", root, without_place(config.questions), _after(root, "prompts"))
     if (known := stage.summary()) is not None:
         return known
     with _store(stage, config) as store:
@@ -91,7 +91,7 @@ def run_candidates(config: RunConfig, root: Path) -> dict[str, Any]:
     from auscult.agfsync.candidates import export_parquet, generate_candidates, load_pipeline
 
     prompts = read_rows(root, "questions")
-    stage = Stage("candidates", root, [config.seed, _without_place(config.candidates)], _after(root, "questions"))
+    stage = Stage("candidates", root, [config.seed, without_place(config.candidates)], _after(root, "questions"))
     if (known := stage.summary()) is not None:
         return known
     with _store(stage, config) as store:
@@ -110,7 +110,7 @@ def run_score(config: RunConfig, root: Path) -> dict[str, Any]:
 
     candidates = read_rows(root, "candidates")
     head = [content_of(config.score.aesthetic_head)] if config.score.aesthetic_head else []
-    stage = Stage("score", root, [_without_place(config.score), *head], _after(root, "candidates"))
+    stage = Stage("score", root, [without_place(config.score), *head], _after(root, "candidates"))
     if (known := stage.summary()) is not None:
         return known
     questions = {}
@@ -170,7 +170,7 @@ def run_train(config: RunConfig, root: Path) -> dict[str, Any]:
         raise InputError(f"there are no pairs in {path}: run 'agfsync pairs' first, or name yours as train.pairs")
     after = content_of(path) if config.train.pairs else _after(root, "pairs")
     model, revision = config.trained_model
-    stage = Stage("train", root, [config.seed, _without_place(config.train), [model, revision]], after)
+    stage = Stage("train", root, [config.seed, without_place(config.train), [model, revision]], after)
     if (known := stage.summary()) is not None:
         return known
     with _store(stage, config):
@@ -190,9 +190,9 @@ def run_evaluate(config: RunConfig, root: Path) -> dict[str, Any]:
             f"{config.trained_model[0]!r}: compare with the model that was tuned, as train.model"
         )
     contents = [content_of(path) for path in (config.evaluate.prompts, config.score.aesthetic_head) if path]
-    asked = config.questions if asks_anew(config) else _after(root, "questions")
+    asked = without_place(config.questions) if asks_anew(config) else _after(root, "questions")
     settings = [
-        config.seed, config.evaluate, _without_place(config.candidates), _without_place(config.score), asked, *contents,
+        config.seed, config.evaluate, without_place(config.candidates), without_place(config.score), asked, *contents,
     ]  # fmt: skip
     stage = Stage("evaluate", root, settings, _after(root, "train"))
     if (known := stage.summary()) is not None:
@@ -200,8 +200,8 @@ def run_evaluate(config: RunConfig, root: Path) -> dict[str, Any]:
     return stage.finish(evaluate(config, root, stage.folder))
 
 
-def plan_run(config: RunConfig) -> list[dict[str, Any]]:
-    """Return what each stage would do, counted before anything is asked, drawn or trained.
+def plan_run(config: RunConfig, root: Path | None = None) -> list[dict[str, Any]]:
+    """Return what each stage would do that is not done in a folder, before anything is asked, drawn or trained.
 
     Counts are upper bounds where repetitions or refusals may lower them.
     """
@@ -222,7 +222,7 @@ def plan_run(config: RunConfig) -> list[dict[str, Any]]:
     training_calls = 2 * (trained + prompts * t.ref_draws if t.ref_draws else 2 * trained)
     held_out = 2 * e.num_prompts * e.images_per_prompt
     questions = f"about {10 * images} answers" if config.score.vqa != "none" else "no question"
-    return [
+    plan = [
         {"stage": "prompts", "does": f"{prompts} prompts", "model_calls": asked},
         {"stage": "questions", "does": f"{prompts} prompts, {config.questions.samples} replies each",
          "model_calls": prompts * config.questions.samples if config.questions.backend in ("endpoint", "local") else 0},
@@ -232,6 +232,8 @@ def plan_run(config: RunConfig) -> list[dict[str, Any]]:
         {"stage": "train", "does": f"{t.steps} steps, {trained} pairs seen", "model_calls": training_calls},
         {"stage": "evaluate", "does": f"{held_out} images", "model_calls": held_out * c.steps * passes},
     ]  # fmt: skip
+    done = [name for name in STAGES if root is not None and read_stage(root, name) is not None]
+    return [{**row, "does": "done", "model_calls": 0} if row["stage"] in done else row for row in plan]
 
 
 def _after(root: Path, name: str) -> str:
@@ -260,9 +262,13 @@ def _store(stage: Stage, config: RunConfig) -> RunStore:
         return opened()
 
 
-def _without_place(section: Any) -> Any:
+def without_place(section: Any) -> Any:
     """Return a section without where it runs, which does not change what it is meant to give."""
-    return {name: value for name, value in plain(section).items() if name not in ("device", "dtype")}
+    return {
+        name: without_place(value) if isinstance(value, dict) else value
+        for name, value in plain(section).items()
+        if name not in ("device", "dtype", "base_url", "vqa_base_url")
+    }
 
 
 def candidates_for_evaluation(config: RunConfig) -> CandidatesConfig:

@@ -8,6 +8,7 @@ from auscult.agfsync.images import encode_image
 from auscult.agfsync.scoring.judges import Verdict
 from auscult.agfsync.scoring.model_judge import CHAT_PROMPT
 from auscult.agfsync.scoring.parsing import parse_answer
+from auscult.core.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,7 +71,11 @@ class EndpointJudge:
         if not isinstance(answer, Reply):
             return "failed", math.nan
         word = parse_answer(answer.text)
-        if self._config.vqa_mode == "soft" and answer.logprobs:
+        if self._config.vqa_mode == "soft":
+            if not answer.logprobs:
+                raise InputError(
+                    f"the server at {self._config.vqa_base_url} reports no log-probabilities: use vqa_mode hard"
+                )
             mass = {"yes": 0.0, "no": 0.0}
             for token, logprob in answer.logprobs[0].items():
                 if token.strip().lower() in mass:

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,18 @@ def as_reference(unet: Any, adapter: str) -> Iterator[None]:
 
 def weights_digest(module: torch.nn.Module) -> str:
     """Return a digest of a module's weights, which changes where any bit of any of them does."""
+    return items_digest([module.state_dict()])
+
+
+def items_digest(items: Iterable[Mapping[str, Tensor]]) -> str:
+    """Return a digest of mappings of tensors, which changes where any bit of any of them does."""
     import hashlib
 
     found = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(module.state_dict().items()):
-        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        found.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+    for item in items:
+        for name, tensor in sorted(item.items()):
+            found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            found.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

@@ -17,7 +17,14 @@ from auscult.agfsync.training.config import DiffusionDPOConfig
 from auscult.agfsync.training.draws import Noised, noise_pairs
 from auscult.agfsync.training.export import load_adapter, save_adapter
 from auscult.agfsync.training.losses import DPOLossOutput, PairErrors, preference_loss
-from auscult.agfsync.training.reference import REFERENCE, ReferenceErrors, as_reference, keep_reference, weights_digest
+from auscult.agfsync.training.reference import (
+    REFERENCE,
+    ReferenceErrors,
+    as_reference,
+    items_digest,
+    keep_reference,
+    weights_digest,
+)
 from auscult.core.device import leave_group_at_exit
 from auscult.core.errors import InputError
 from auscult.core.kernels.paired_error import paired_error
@@ -237,7 +244,8 @@ class DiffusionDPOTrainer(Trainer):
         data: Any = self.train_dataset
         key = {
             "reference": self._digest_of_base(),
-            "data": getattr(data, "fingerprint", None), "pairs": len(data), "draws": self.args.ref_draws,
+            "data": getattr(data, "fingerprint", None) or items_digest(data), "pairs": len(data),
+            "precision": str(self.accelerator.mixed_precision), "draws": self.args.ref_draws,
             "seed": self.args.seed, "timesteps": self.args.timestep_set, "sample_latents": self.args.sample_latents,
             "schedule": {k: v for k, v in dict(self.noise_scheduler.config).items() if not k.startswith("_")},
         }  # fmt: skip
