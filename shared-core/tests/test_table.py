@@ -423,6 +423,10 @@ def test_labels_may_be_tasks_and_have_times():
     assert cohort.labels["mortality"].tolist() == [1]
     np.testing.assert_equal(cohort.labels["los_days"], [[5, 4, np.nan]])
     assert "1 values of label 'los_days' are at times without a step: they are left out" in cohort.notes
+    assert not [note for note in cohort.notes if "after the time" in note]
+    labels.loc[0, "prediction_time"] = 1
+    notes = table.from_frame(events, labels=labels).notes
+    assert "1 stays have measurements after the time of their label 'died': they are kept" in notes
     with pytest.raises(InputError, match="it must not change within a stay"):
         table.from_frame(events, labels=labels.drop(columns="prediction_time"))
 
@@ -527,6 +531,7 @@ def test_options_of_frames_are_checked_as_those_of_files():
         ({"subject": [1], "mortality": [2]}, "row 0 of labels has the mortality 2: use 0 or 1"),
         ({"subject": [1, 1], "mortality": [0, 1]}, "row 0 of labels has another 'mortality' for 1 than a later row"),
         ({"subject": [1]}, "labels has no column beside 'subject'"),
+        ({"subject": [1, 1], "task": ["a", None], "value": [1, 1]}, "row 1 of labels has no 'task'"),
         ({"subject": [1] * 3, "prediction_time": [0, 1, 0], "los_days": [3, 1, 2]}, "row 2 .* than an earlier row of"),
         ({"subject": [1], "label_time": ["2020-01-01"], "a": [1]}, "holds dates, and the measurements hours"),
     ],

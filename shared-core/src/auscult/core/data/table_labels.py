@@ -72,6 +72,8 @@ def read_labels(
     if {"task", "value"} <= set(held):
         value = _label_values(sheet, "value", layout.decimal)
         code, tasks = sheet.texts("task")
+        if (code < 0).any():
+            raise InputError(f"{sheet.where((code < 0).argmax())} has no 'task': every row needs one")
         for number, task in enumerate(tasks):
             here = code[rows] == number
             of_task = None if hours is None else hours[here]
@@ -83,7 +85,19 @@ def read_labels(
             said.append(Said(fixed.get(column, column), rows, place, hours, value))
     if not said:
         raise InputError(f"{sheet.name} has no column beside {key!r}: give a column for each label")
-    return _labels(sheet, said, gathered, records)
+    labels, notes = _labels(sheet, said, gathered, records)
+    return labels, notes + [note for one in said if labels[one.name].ndim == 1 for note in _later(one, gathered)]
+
+
+def _later(said: Said, gathered: Ragged) -> list[str]:
+    """Say how many stays go on after the time of their one label."""
+    if said.hours is None:
+        return []
+    until = np.full(len(gathered.length), -np.inf)
+    np.maximum.at(until, said.place, said.hours.astype(np.float32))
+    late = int((np.fmax.reduce(gathered.time, axis=1, initial=-np.inf) > until)[np.unique(said.place)].sum())
+    note = f"{late} stays have measurements after the time of their label {said.name!r}: they are kept"
+    return [note] if late else []
 
 
 def _label_values(sheet: Sheet, column: str, decimal: str) -> NDArray[np.float64]:
