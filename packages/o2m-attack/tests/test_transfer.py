@@ -3,6 +3,7 @@ import stat
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from auscult.core.endpoint import RequestFailedError
@@ -274,6 +275,23 @@ def test_the_replies_of_run_and_replays_are_exported_with_their_verdicts(run, tm
     assert all(row["blocked"] and set(row["refused"].values()) == {True} for row in rows[32:])
     counts = {row["optimizer"]: row["n"] for row in judge_run(run, judges=["prefix"])["prefix"]["rates"]}
     assert counts == {row["optimizer"]: 2 for row in rows}
+
+
+def test_half_a_character_in_a_reply_is_kept_and_shown(new_record, tmp_path):
+    """Servers send them: JSON can hold what UTF-8 cannot."""
+
+    class Halved(Clerk):
+        def generate(self, queries, *, max_new_tokens=64):
+            return ["half \ud83d of " + " ".join(f"word{n}" for n in range(99)) for _ in queries]
+
+    campaign.run(Halved(), [new_record()], tmp_path, optimizers=("none",), config=CONFIG)
+    assert judge_run(tmp_path)["prefix"]["rates"][0]["n"] == 1
+    write_report(tmp_path, show_text=True)
+    files = {path.name: path for path in export_run(tmp_path, show_text=True)}
+    for table in ("entries", "replies"):
+        kept = pyarrow.parquet.read_table(files[f"{table}.parquet"])["response"][0].as_py()
+        assert kept.startswith("half \\ud83d of")
+        assert "half \\ud83d of" in files[f"{table}.jsonl"].read_text("utf-8")
 
 
 def test_a_report_judges_what_has_come_since(run):

@@ -116,6 +116,8 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
     names = dict.fromkeys(name for row in rows for name in row)
 
     def plain(value: Any) -> Any:
+        if isinstance(value, str):  # a server may send half of a character
+            return value.encode("utf-8", "backslashreplace").decode()
         return json.dumps(value) if isinstance(value, (dict, list)) else finite(value)
 
     table = pyarrow.table({name: pyarrow.array([plain(row.get(name)) for row in rows]) for name in names})

@@ -33,7 +33,8 @@ def degeneracy(response: str) -> str | None:
             return "repetition"
         if any(_repeats(words, length) for length in range(1, 5)):
             return "repetition"
-    if len(response) >= 400 and len(zlib.compress(response.encode())) < _MOST_COMPRESSED * len(response.encode()):
+    content = response.encode("utf-8", "backslashreplace")
+    if len(response) >= 400 and len(zlib.compress(content)) < _MOST_COMPRESSED * len(content):
         return "repetition"
     return None
 
