@@ -326,6 +326,18 @@ def test_without_the_range_rule_values_stay_as_they_are(tmp_path):
     assert cohort.static[3, 2] == pytest.approx(17.8)
 
 
+def test_descriptors_that_contradict_each_other_are_counted(tmp_path):
+    folder = tmp_path / "set-a"
+    folder.mkdir()
+    lines = "Time,Parameter,Value\n00:00,Age,54\n00:00,Age,60\n00:00,Weight,80\n00:00,Weight,-1\n00:10,HR,60\n"
+    (folder / "1.txt").write_text(lines, encoding="ascii")
+    cohort = load_cohort(f"challenge2012:{tmp_path}")
+    assert cohort.static[0, [1, 4]].tolist() == [60, 80]
+    assert [note for note in cohort.notes if "several values" in note] == [
+        "1 stays have several values of the descriptor 'Age': the last one counts"
+    ]
+
+
 def test_several_sets_are_read_together(tmp_path):
     write_tree(tmp_path)
     (tmp_path / "set-a").mkdir()

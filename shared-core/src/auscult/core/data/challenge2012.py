@@ -161,7 +161,7 @@ def load(
         held = ", ".join(map(repr, rows.parameters[:3])) or "no row"
         raise InputError(f"{path} holds {held} and none of the Challenge's parameters: get it from {SOURCE}")
 
-    static, descriptor = _static(rows, checked)
+    static, descriptor, contradictions = _static(rows, checked)
     gathered, attrition = _series(rows, descriptor, names, checked)
     read = AttritionRow("read", len(rows.record), len(rows.record_id), 0, f"every row of {' and '.join(parts)}")
     labels, notes = _labels(rows.record_id, sets)
@@ -179,7 +179,7 @@ def load(
         labels=labels,
         attrition=(read, *attrition),
         provenance={**PROVENANCE, **{f"sha256 of {name}": digest for name, (_, digest) in parts.items()}},
-        notes=(*NOTES, *notes),
+        notes=(*NOTES, *contradictions, *notes),
     )
 
 
@@ -206,10 +206,11 @@ def _joined(parts: list[Measurements]) -> Measurements:
     )
 
 
-def _static(rows: Measurements, checked: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the static columns, and which rows they took."""
+def _static(rows: Measurements, checked: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[str]]:
+    """Return the static columns, which rows they took, and where these contradict each other."""
     static = np.full((len(rows.record_id), len(_DESCRIPTORS)), np.nan)
     taken = np.zeros(len(rows.record), np.bool_)
+    notes = []
     for column, (name, first, low, high) in enumerate(_DESCRIPTORS):
         if name not in rows.parameters:
             continue
@@ -222,8 +223,12 @@ def _static(rows: Measurements, checked: bool) -> tuple[NDArray[np.float64], NDA
             value = np.where((value >= 1.3) & (value <= 2.3), value * 100, value)
         if checked or name in ("Gender", "ICUType"):
             value = np.where((value >= low) & (value <= high), value, np.nan)
-        static[rows.record[here], column] = value - first
-    return static, taken
+        known = ~np.isnan(value)
+        record, value = rows.record[here][known], value[known]
+        static[record, column] = value - first
+        if several := len(np.unique(record[static[record, column] != value - first])):
+            notes.append(f"{several} stays have several values of the descriptor {name!r}: the last one counts")
+    return static, taken, notes
 
 
 def _series(
