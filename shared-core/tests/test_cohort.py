@@ -85,6 +85,8 @@ def changed(name, index, value):
         ({"record_id": [1, 1, 2]}, "record_id 1 occurs 2 times"),
         ({"record_id": ["a", None, "b"]}, "none may be missing"),
         ({"record_id": [1.0, 2.0, 3.0]}, "ids are whole numbers or text"),
+        ({"subject_id": np.array([1, 2, 2**63], np.uint64)}, "subject_id holds 9223372036854775808, more than 64 bits"),
+        ({"anchor": ["2020-01-01", "2020-01-02", "soon"]}, "anchor is no array of times"),
         ({"record_id": [[1], [2], [3]]}, "record_id has 2 dimensions"),
         ({"subject_id": [1, 2]}, r"subject_id has shape \(2,\)"),
         ({"time": np.zeros((3, 3))}, r"values has shape \(3, 2, 2\)"),
@@ -126,6 +128,7 @@ def test_what_does_not_fit_together_is_refused(changes, message):
         (lambda: Feature("x", kind="text"), "of kind 'text'"),
         (lambda: Feature("x", levels=("a",)), "numeric and has levels"),
         (lambda: Feature("x", kind="categorical"), "without levels"),
+        (lambda: Feature("x", kind="categorical", levels=("a", "b", "a")), "has the level 'a' twice"),
         (lambda: ReferenceRange(2, 1), "is empty"),
     ],
 )

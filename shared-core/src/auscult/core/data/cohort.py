@@ -120,7 +120,7 @@ class Cohort:
 
     def __post_init__(self) -> None:
         static = self.static if self.static_features or np.size(self.static) else np.empty((len(self.record_id), 0))
-        anchor = None if self.anchor is None else np.asarray(self.anchor).astype("datetime64[us]")
+        anchor = None if self.anchor is None else _anchors(self.anchor)
         converted = {
             "record_id": _ids("record_id", self.record_id),
             "subject_id": _ids("subject_id", self.subject_id),
@@ -286,10 +286,19 @@ def _ids(name: str, ids: ArrayLike) -> NDArray[Any]:
     if array.ndim != 1:
         raise InputError(f"{name} has {array.ndim} dimensions: give one id per stay")
     if array.dtype.kind in "iu" or array.size == 0:
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise InputError(f"{name} holds {array.max()}, more than 64 bits with a sign hold: give ids as text")
         return array.astype(np.int64)
     if array.dtype.kind not in "UO" or any(not isinstance(value, str) or not value for value in array.tolist()):
         raise InputError(f"{name} holds {array[:3].tolist()}: ids are whole numbers or text, and none may be missing")
     return array.astype(np.str_)
+
+
+def _anchors(anchor: ArrayLike) -> NDArray[np.datetime64]:
+    try:
+        return np.asarray(anchor).astype("datetime64[us]")
+    except (TypeError, ValueError) as error:
+        raise InputError(f"anchor is no array of times: {error}") from None
 
 
 def _counts(name: str, numbers: ArrayLike) -> NDArray[np.int64]:

@@ -59,5 +59,8 @@ class Feature:
             raise InputError(f"feature {self.name!r} is numeric and has levels: make it categorical or ordinal")
         if not self.levels and self.kind == "categorical":
             raise InputError(f"feature {self.name!r} is categorical without levels: name what its codes stand for")
+        if len(set(self.levels)) < len(self.levels):
+            twice = next(level for level in self.levels if self.levels.count(level) > 1)
+            raise InputError(f"feature {self.name!r} has the level {twice!r} twice: a text has one code")
         if not self.display_name:
             object.__setattr__(self, "display_name", " ".join(self.name.split()))
