@@ -210,6 +210,10 @@ def test_a_classifier_as_judge(tmp_path):
         ClassifierJudge.load(tmp_path, refusal="declined", device="cpu")
     with pytest.raises(InputError, match="cannot be loaded as a classifier"):
         ClassifierJudge.load(tmp_path / "nowhere", refusal="refused")
+    model.bert.save_pretrained(tmp_path / "headless")
+    tokenizer.save_pretrained(tmp_path / "headless")
+    with pytest.raises(InputError, match="lacks 2 of the weights"):
+        ClassifierJudge.load(tmp_path / "headless", refusal="LABEL_1")
     with pytest.raises(InputError, match="1 verdicts for 2 answers"):
         ClassifierJudge("odd", lambda answers: [True]).refused(answers[:2])
 

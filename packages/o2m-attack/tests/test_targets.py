@@ -163,6 +163,27 @@ def test_tiny_models(record):
         tiny_llava("qwen")
 
 
+def test_weights_that_are_missing_or_damaged_are_not_made_up(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    save(tiny_llava(vocabulary=400), folder)
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    content = file.read_bytes()
+    name = next(name for name in weights if name.endswith("q_proj.weight"))
+    save_file({key: value for key, value in weights.items() if key != name}, file, metadata={"format": "pt"})
+    for white_box in (True, False):
+        with pytest.raises(InputError, match=r"lacks 1 of the weights of Llava\w+, such as .*q_proj.weight"):
+            load_target(str(folder), device="cpu", white_box=white_box)
+    save_file({**weights, name: weights[name][:3].clone()}, file, metadata={"format": "pt"})
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_target(str(folder), device="cpu")
+    file.write_bytes(content[:2000])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_target(str(folder), device="cpu")
+
+
 @pytest.mark.serve
 def test_a_server_is_asked_with_the_image_between_question_and_suffix(record):
     from auscult.core.endpoint import RequestFailedError

@@ -118,12 +118,12 @@ class ClassifierJudge:
         import transformers
 
         from auscult.core.device import choose_device
-        from auscult.o2m_attack.targets.llava import content_name
+        from auscult.o2m_attack.targets.llava import content_name, whole_model
 
         place = choose_device(device)
         try:
             tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(source))
-            model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(str(source)).to(place).eval()
+            model = whole_model(transformers.AutoModelForSequenceClassification, str(source)).to(place).eval()
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:150]
             raise InputError(

@@ -173,8 +173,11 @@ class SentenceEncoder:
         """Read one from a folder or a hub id."""
         import transformers
 
+        from auscult.o2m_attack.targets.llava import whole_model
+
         loader: Any = transformers.AutoTokenizer
-        return cls(transformers.AutoModel.from_pretrained(str(source)), loader.from_pretrained(str(source)), **options)
+        model = whole_model(transformers.AutoModel, str(source), unused="pooler")
+        return cls(model, loader.from_pretrained(str(source)), **options)
 
     def similarity(self, first: Sequence[str], second: Sequence[str]) -> Scores:
         """Return the cosine of each pair of texts."""
@@ -203,9 +206,11 @@ class ClipEncoder:
         import transformers
         from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+        from auscult.o2m_attack.targets.llava import whole_model
+
         loader: Any = transformers.AutoTokenizer
         return cls(
-            transformers.CLIPModel.from_pretrained(str(source)), loader.from_pretrained(str(source)),
+            whole_model(transformers.CLIPModel, str(source)), loader.from_pretrained(str(source)),
             CLIPImageProcessorPil.from_pretrained(str(source)),
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from auscult.core.canonical import canonical_json
@@ -130,7 +131,7 @@ class LlavaTarget:
             processors: Any = transformers.AutoProcessor
             processor = processors.from_pretrained(place, revision=revision)
             models: Any = getattr(transformers, _TYPES[kind])
-            model = models.from_pretrained(place, revision=revision, dtype=precision).to(device)
+            model = whole_model(models, place, revision=revision, dtype=precision).to(device)
         options.setdefault("chat_template", getattr(processor, "chat_template", None))
         name = options.pop("name", None) or content_name(
             place, model, options["chat_template"], options.get("chat"), (options.get("templates") or Templates()).turn
@@ -249,6 +250,33 @@ def model_type(source: str, revision: str | None = None) -> str:
         return str(transformers.AutoConfig.from_pretrained(source, revision=revision).model_type)
 
 
+def whole_model(kind: Any, source: str, *, unused: str | None = None, **options: Any) -> Any:
+    """Return a model of transformers, all of whose weights are in its checkpoint: it would make up the rest at random.
+
+    Parameters
+    ----------
+    kind
+        A class with ``from_pretrained``.
+    source
+        A folder or a hub id.
+    unused
+        Weights with this in their name may be missing.
+
+    Raises
+    ------
+    InputError
+        Some are not.
+    """
+    model, found = kind.from_pretrained(source, output_loading_info=True, **options)
+    missing = sorted(name for name in found["missing_keys"] if unused is None or unused not in name)
+    if missing:
+        raise InputError(
+            f"{source} lacks {len(missing)} of the weights of {type(model).__name__}, such as {missing[0]}, and random "
+            "ones would take their place: give a whole checkpoint of this kind of model"
+        )
+    return model
+
+
 @contextlib.contextmanager
 def explained(source: str) -> Iterator[None]:
     """Turn what transformers raises while it loads a checkpoint into one sentence."""
@@ -262,8 +290,9 @@ def explained(source: str) -> Iterator[None]:
             "(use_fast=False in older transformers), or put a preprocessor_config.json into the folder whose "
             "image_processor_type is CLIPImageProcessor"
         ) from error
-    except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, InputError):
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        other = isinstance(error, RuntimeError) and "mismatched_sizes" not in str(error)  # memory, for one
+        if isinstance(error, InputError) or other:
             raise
         reason = " ".join(str(error).split())[:200]
         raise InputError(

@@ -86,7 +86,7 @@ def _load_chat(model: str, device: str, dtype: str, revision: str | None, option
 
     from auscult.core.device import choose_device, choose_dtype
     from auscult.o2m_attack.targets.chat import ChatTarget
-    from auscult.o2m_attack.targets.llava import content_name, explained
+    from auscult.o2m_attack.targets.llava import content_name, explained, whole_model
 
     device = choose_device(device)
     precision = getattr(torch, choose_dtype(device, dtype))
@@ -94,7 +94,7 @@ def _load_chat(model: str, device: str, dtype: str, revision: str | None, option
         processors: Any = transformers.AutoProcessor
         models: Any = transformers.AutoModelForImageTextToText
         processor = processors.from_pretrained(model, revision=revision)
-        weights = models.from_pretrained(model, revision=revision, dtype=precision).to(device)
+        weights = whole_model(models, model, revision=revision, dtype=precision).to(device)
     turn = (options.get("templates") or Templates()).turn
     name = content_name(model, weights, getattr(processor, "chat_template", None), None, turn)
     return ChatTarget(weights, processor, name=name, **options)
