@@ -133,15 +133,23 @@ def test_files_of_your_own_stand_for_any_stage(done, tmp_path):
     use("train", folder / "train" / "adapter", root)
     run(SMALL, root, stages=["evaluate"])
     assert "Preferred and other" in (root / "evaluate" / "report.html").read_text("utf-8")
-    # And a tuned model is evaluated.
+    # And a tuned model is evaluated, for which nothing else has to be done.
     root = tmp_path / "evaluated"
     assert use("train", folder / "train" / "adapter", root) == {"export": "adapter"}
-    assert run(SMALL, root, stages=["train", "evaluate"])["evaluate"] == done[1]["evaluate"]
+    use("questions", own / "questions.jsonl", root)
+    plan = {row["stage"]: row["does"] for row in plan_run(SMALL, root)}
+    assert [name for name in plan if plan[name] == "not needed"] == ["prompts", "candidates", "score", "pairs"]
+    found = run(SMALL, root)
+    assert list(found) == ["questions", "train", "evaluate"]
+    assert found["evaluate"] == done[1]["evaluate"]
     assert use("train", folder / "train" / "adapter", root) == {"export": "adapter"}
     other = shutil.copytree(folder / "train" / "adapter", tmp_path / "other")
     weights = other / "pytorch_lora_weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")  # as long as the first
     with pytest.raises(InputError, match="done with something else"):
+        use("train", other, root)
+    (root / "train" / "stage.json").unlink()
+    with pytest.raises(InputError, match="did not end"):
         use("train", other, root)
     command = ["agfsync", "use", "score", own / "score.jsonl", "--out", tmp_path / "paired", "--json"]
     assert json.loads(run_command(*command).stdout) == {"score": {"rows": 24}}

@@ -161,7 +161,14 @@ def test_variance_shares_sum_to_one_and_follow_the_spread():
 
 
 @pytest.mark.parametrize(
-    "options", [{"preset": "none"}, {"weights": (0, 0, 0)}, {"weights": (-1, 1, 1)}, {"min_margin": -1}]
+    "options",
+    [
+        {"preset": "none"},
+        {"weights": (0, 0, 0)},
+        {"weights": (-1, 1, 1)},
+        {"weights": (float("nan"), 1, 1)},
+        {"min_margin": -1},
+    ],
 )
 def test_settings_of_pairs_that_make_no_sense(options):
     with pytest.raises(InputError):

@@ -284,7 +284,7 @@ class PairsConfig:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise InputError(f"there is no preset {self.preset!r}: use {', '.join(PRESETS)}")
-        if any(weight < 0 for weight in self.used_weights) or not any(self.used_weights):
+        if not all(0 <= weight < float("inf") for weight in self.used_weights) or not any(self.used_weights):
             raise InputError(f"the weights are {self.used_weights}: use numbers of 0 or more, not all 0")
         _refuse_below(self, min_margin=0, k=1)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from auscult.agfsync.prompts import write_rows
 from auscult.agfsync.replies import ELEMENT_TYPES
-from auscult.agfsync.stages import adopt, content_of, id_of, read_lines, read_rows
+from auscult.agfsync.stages import adopt, content_of, id_of, read_lines, read_rows, read_stage
 from auscult.core.canonical import digest
 from auscult.core.errors import InputError
 
@@ -41,6 +41,11 @@ def use(name: str, source: Path, root: Path) -> dict[str, Any]:
     if name == "train":
         export = _export_of(source)
         summary: dict[str, Any] = {"export": export}
+        for left in (root / "train" / "adapter", root / "train" / "pipeline"):
+            if left.exists() and read_stage(root, "train") is None:
+                raise InputError(
+                    f"{left} is there from a training that did not end: delete it, or choose another folder"
+                )
         return adopt(
             root, name, str(source), content_of(source), summary,
             lambda folder: shutil.copytree(source, folder / export, dirs_exist_ok=True),

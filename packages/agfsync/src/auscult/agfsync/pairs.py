@@ -186,7 +186,7 @@ def variance_shares(rows: Sequence[Mapping[str, Any]], config: PairsConfig) -> d
     spread = {}
     for column, name in enumerate(SCORES):
         found = [values[:, column][np.isfinite(values[:, column])] for values in weighted]
-        spread[name] = float(np.mean([np.var(values) for values in found if len(values)] or [0.0]))
+        spread[name] = float(np.mean([float(np.var(values)) for values in found if len(values)] or [0.0]))
     total = sum(spread.values())
     return {name: value / total if total else 0.0 for name, value in spread.items()}
 

@@ -29,7 +29,8 @@ def run(config: RunConfig, folder: str | Path, *, stages: Sequence[str] = STAGES
     folder
         Of the run; every stage has a folder in it.
     stages
-        Which; those before them must be done.
+        Which; those before them must be done. Where it is all, those that nothing needs are left out: what your own
+        questions, pairs or tuned model stand for.
 
     Raises
     ------
@@ -47,7 +48,16 @@ def run(config: RunConfig, folder: str | Path, *, stages: Sequence[str] = STAGES
             f"the judge of the shapes world cannot answer questions of the backend {config.questions.backend!r}: set "
             "score.vqa to blip2, transformers, endpoint or none"
         )
-    return {name: _do(name, config, Path(folder)) for name in STAGES if name in stages}
+    left_out = unneeded(config, Path(folder)) if set(stages) == set(STAGES) else set()
+    return {name: _do(name, config, Path(folder)) for name in STAGES if name in stages and name not in left_out}
+
+
+def unneeded(config: RunConfig, root: Path) -> set[str]:
+    """Return the stages that are not done, and that nothing in the run needs."""
+    found = {"prompts"} if is_adopted(root, "questions") else set()
+    if config.train.pairs or is_adopted(root, "train"):
+        found |= {"candidates", "score", "pairs"}
+    return {name for name in found if read_stage(root, name) is None}
 
 
 def _do(name: str, config: RunConfig, root: Path) -> dict[str, Any]:
@@ -232,8 +242,11 @@ def plan_run(config: RunConfig, root: Path | None = None) -> list[dict[str, Any]
         {"stage": "train", "does": f"{t.steps} steps, {trained} pairs seen", "model_calls": training_calls},
         {"stage": "evaluate", "does": f"{held_out} images", "model_calls": held_out * c.steps * passes},
     ]  # fmt: skip
-    done = [name for name in STAGES if root is not None and read_stage(root, name) is not None]
-    return [{**row, "does": "done", "model_calls": 0} if row["stage"] in done else row for row in plan]
+    if root is not None:
+        said = dict.fromkeys(unneeded(config, root), "not needed")
+        said |= {name: "done" for name in STAGES if read_stage(root, name) is not None}
+        plan = [{**row, "does": said[row["stage"]], "model_calls": 0} if row["stage"] in said else row for row in plan]
+    return plan
 
 
 def _after(root: Path, name: str) -> str:
