@@ -215,6 +215,12 @@ def test_what_a_server_left_unanswered_is_asked_again(new_record, tmp_path):
     assert run(Server(None, 0), records, tmp_path / "b", **options)["done"] == 4
 
 
+def test_settings_that_cannot_be_used_leave_the_folder_to_others(llava, records, tmp_path):
+    with pytest.raises(InputError, match="neither image nor suffix can change"):
+        run(llava, records, tmp_path, optimizers=("pgd",), config=replace(SMALL, epsilon=0))
+    assert run(llava, records, tmp_path, optimizers=("pgd",), config=SMALL)["done"] == 2
+
+
 def test_one_bad_record_is_noted_and_the_others_go_on(llava, records, new_record, tmp_path):
     bad = new_record(5, key_phrases=None)
     result = run(llava, [bad, records[0]], tmp_path, config=SMALL)

@@ -18,7 +18,7 @@ from auscult.core.endpoint import RequestFailedError
 from auscult.core.errors import InputError, RunMismatchError
 from auscult.core.files import replace_atomically
 from auscult.core.progress import progress as show_progress
-from auscult.core.run_files import create, read_manifest
+from auscult.core.run_files import MANIFEST, create, read_manifest
 from auscult.core.runs import RunStore, record_key
 from auscult.o2m_attack.conditions import Templates, check_condition, claimed_attribute, question_text, target_text
 from auscult.o2m_attack.config import AttackConfig
@@ -112,7 +112,12 @@ def run(
         folder, config=identity, seed=config.seed, data_fingerprint=whole, package="o2m-attack", mode=PRIVATE
     ) as store:
         worker = _Worker(target, config, templates, store, judge, save_every_seconds)
-        done = worker.work(plan, faults, progress)
+        try:
+            done = worker.work(plan, faults, progress)
+        except InputError:
+            if not len(store):  # nothing was done: the folder stays free for settings that can be used
+                (folder / MANIFEST).unlink()
+            raise
         failed = [entry["status"] for entry in store.values() if entry["status"] != "ok"] + worker.unanswered
     reasons = {reason: failed.count(reason) for reason in dict.fromkeys(failed)}
     return {"entries": len(plan), "done": done, "failed": len(failed), "reasons": reasons}
