@@ -146,6 +146,15 @@ def test_days_remain_until_discharge(cohort):
     assert np.isnan(remaining[cohort.length[row] :]).all()
 
 
+def test_limits_of_no_admission_are_not_counted(copy):
+    def change(rows):
+        one = next(row for row in rows if row[5].startswith("<"))
+        return [*rows, ["999999", *one[1:]]]
+
+    rewrite(copy / "COVID_DSL_06_v2.CSV", change, separator=";")
+    assert "3 results are limits of detection (<x, >x): the limit stands for them" in load(copy).notes
+
+
 def test_notes_count_what_a_user_should_know(cohort):
     said = " ".join(cohort.notes)
     assert "3 stays end in a transfer or by leaving" in said

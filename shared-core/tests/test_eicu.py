@@ -146,6 +146,15 @@ def test_features_are_those_of_mimic():
     assert set(PANELS) == {"vitals14", "labs48"}
 
 
+def test_limits_outside_the_window_are_not_counted(copy):
+    def change(rows):
+        one = next(row for row in rows if row["labresulttext"] == ">600")
+        return [*rows, one | {"labresultoffset": "-5"}, one | {"labresultoffset": "2881"}]
+
+    rewrite(copy / "lab.csv", change)
+    assert "1 results are limits of detection (<x, >x): the limit stands for them" in load(copy).notes
+
+
 def test_bounds_may_count_or_not(folder, cohort):
     dropped = load(folder, censored="drop")
     assert set(cells(cohort)) - set(cells(dropped)) == {(1061, 100, "Glucose")}

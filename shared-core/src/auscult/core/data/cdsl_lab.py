@@ -135,7 +135,7 @@ def read_lab(
     else:
         states = np.array([*(bool(one.levels) for one in panel.features), False])[feature]
         value, bound = _results(columns, states)
-        limits = int((kept & bound).sum())
+        limits = int((kept & bound & (stay >= 0)).sum())
         notes += [f"{limits} results are limits of detection (<x, >x): the limit stands for them"] if limits else []
     count.drop("read the results", int((kept & np.isnan(value)).sum()), "values: texts without a number")
     kept = kept & ~np.isnan(value)

@@ -259,7 +259,7 @@ def _build(
         labels={name: numbers(columns, name) for name in ("mortality", "mortality_unit", "readmission", "los_days")},
         attrition=(*attrition, *counted),
         provenance=provenance,
-        notes=(NO_DATES, *tree.notes, *_notes(tree, panel, censored)),
+        notes=(NO_DATES, *tree.notes, *_notes(tree, panel, rules, censored)),
     )
 
 
@@ -320,15 +320,17 @@ def _static(tree: Tree, columns: pa.Table, names: Sequence[str]) -> tuple[tuple[
     return tuple(features), np.array(values, np.float32).reshape(len(features), columns.num_rows).T
 
 
-def _notes(tree: Tree, panel: Panel, censored: Censored) -> list[str]:
+def _notes(tree: Tree, panel: Panel, rules: Rules, censored: Censored) -> list[str]:
     """Say what a user should know of these stays."""
     old, hospitals = tree.rows("SELECT count(*) FILTER (censored), count(DISTINCT hospital) FROM chosen")[0]
     notes = [f"the stays are of {hospitals} hospitals: what one of them never measures is missing by design"]
     notes += [f"{old} stays are of patients over 89, whose real age is hidden: it is 90 here"] if old else []
     if LAB in panel.tables and censored == "bound":
+        first = 0 if rules.pre_anchor == "drop" else round(-rules.lookback_hours * 60)
+        last = f"stop / {MINUTE}" if rules.hours is None else f"least(stop / {MINUTE}, {rules.hours * 60})"
         bounds = tree.rows(
             "SELECT count(*) FROM lab_results JOIN stays USING (stay) WHERE number IS NULL AND bound IS NOT NULL "
-            "AND NOT wrong"
+            f"AND NOT wrong AND taken BETWEEN {first} AND {last}"
         )[0][0]
         notes += [f"{bounds} results are limits of detection (<x, >x): the limit stands for them"] if bounds else []
     return notes
