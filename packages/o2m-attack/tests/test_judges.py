@@ -146,7 +146,11 @@ def test_methods_are_compared_on_the_records_that_both_have():
     assert found["asr_difference"].value == pytest.approx(0.6)
     assert found["loss_difference"].value == pytest.approx(-1)
     assert found["equal_budget"]
-    assert not compare_methods([*replies, reply(0, "gcg", False, tokens=50_000)], "gcg", "pgd")["equal_budget"]
+    dear = [{**one, "forward_tokens": 9000} if one["optimizer"] == "gcg" else one for one in replies]
+    assert not compare_methods(dear, "gcg", "pgd")["equal_budget"]
+    # Those of another condition, model or defence would take the place of the first.
+    with pytest.raises(InputError, match="has several replies of gcg"):
+        compare_methods([*replies, reply(0, "gcg", True)], "gcg", "pgd")
 
 
 def test_all_comparisons_are_adjusted_together():

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from auscult.core.errors import InputError
 from auscult.core.intervals import Interval, holm, percentile_bounds, sign_test, wilson
 
 Reply = Mapping[str, Any]
@@ -51,7 +52,7 @@ def compare_methods(
     Parameters
     ----------
     replies
-        Of one condition; each with ``record_id``, the field that names its method, ``refused``, and where there was an
+        Of one condition, model and defence; each with ``record_id``, the field that names its method, ``refused``, and where there was an
         optimisation ``final_loss`` and ``forward_tokens``.
     first, second
         The methods.
@@ -66,11 +67,23 @@ def compare_methods(
         ``pairs``; ``asr_difference`` and ``loss_difference``, first minus second, with intervals by record; ``wins``
         and ``losses`` of the first in success, and ``p``, the exact sign test of them (which is McNemar's);
         ``tokens`` of both in the mean, and ``equal_budget``, whether those are within 5 % of each other.
+
+    Raises
+    ------
+    InputError
+        A record has several replies of one method.
     """
     by_method: dict[Any, dict[Any, Reply]] = {first: {}, second: {}}
     for reply in replies:
-        if reply.get(field) in by_method and reply.get("refused") is not None:
+        if reply.get(field) in by_method:
+            if reply["record_id"] in by_method[reply[field]]:
+                raise InputError(
+                    f"record {reply['record_id']!r} has several replies of {reply[field]}: compare those of one "
+                    "condition, model and defence"
+                )
             by_method[reply[field]][reply["record_id"]] = reply
+    for method, found in by_method.items():
+        by_method[method] = {one: reply for one, reply in found.items() if reply.get("refused") is not None}
     shared = [one for one in by_method[first] if one in by_method[second]]
     pairs = [(by_method[first][one], by_method[second][one]) for one in shared]
     success = np.array([[not a["refused"], not b["refused"]] for a, b in pairs], dtype=float).reshape(-1, 2)
