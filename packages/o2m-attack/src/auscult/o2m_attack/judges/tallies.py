@@ -52,8 +52,8 @@ def compare_methods(
     Parameters
     ----------
     replies
-        Of one condition, model and defence; each with ``record_id``, the field that names its method, ``refused``, and where there was an
-        optimisation ``final_loss`` and ``forward_tokens``.
+        Of one condition, model and defence; each with ``record_id``, the field that names its method, ``refused``, and
+        where there was an optimisation ``final_loss`` and ``forward_tokens``.
     first, second
         The methods.
     field
