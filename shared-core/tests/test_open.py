@@ -4,6 +4,8 @@ import inspect
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import auscult.core.data as data
@@ -61,6 +63,14 @@ def test_the_defaults_of_every_reader_are_of_their_kinds(name):
     load = importlib.import_module(READERS[name]).load
     defaults = {key: entry.default for key, entry in inspect.signature(load).parameters.items() if key != "path"}
     check_options(name, load, defaults)
+
+
+@pytest.mark.parametrize("codes", [("a", "b"), np.array(["a", "b"]), pd.Index(["a", "b"]), dict.fromkeys("ab").keys()])
+def test_a_list_may_be_of_any_kind_that_has_an_order(codes):
+    load = importlib.import_module(READERS["table"]).load
+    check_options("table", load, {"codes": codes, "time_unit": np.str_("days")})
+    with pytest.raises(InputError, match="the reader of 'table' takes a list of texts or a text or null there"):
+        check_options("table", load, {"codes": set(codes)})
 
 
 def test_every_reader_that_is_listed_exists():

@@ -3,7 +3,7 @@
 import inspect
 import numbers
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -60,7 +60,8 @@ def _fits(value: Any, hint: Any) -> bool:
             _fits(key, parts[0]) and _fits(held, parts[1]) for key, held in value.items()
         )
     if origin is Sequence:
-        return isinstance(value, Sequence) and all(_fits(held, parts[0]) for held in value)
+        ordered = isinstance(value, Collection) and not isinstance(value, Mapping | set | frozenset)
+        return ordered and all(_fits(held, parts[0]) for held in value)
     if origin is Literal or hint is Any:
         return True
     if hint not in _KINDS:
