@@ -189,6 +189,7 @@ def test_own_rows_keep_their_text_and_share_their_prompt(tmp_path, picture):
      ("questions", '{"id": 1, "prompt": 5, "questions": []}', "the prompt 5"),
      ("questions", 2 * '{"id": 1, "prompt": "p", "questions": []}\n', "1 again, after line 1"),
      ("questions", '{"id": "../x", "prompt": "p", "questions": []}', "the id '../x'"),
+     ("questions", '{"id": "a,b", "prompt": "p", "questions": []}', "the id 'a,b'"),
      ("candidates", '{"id": null, "k": 0, "prompt": "p", "path": "x.png"}', "the id None"),
      ("candidates", '{"id": 1, "k": "0", "prompt": "p", "path": "x.png"}', "the k '0'"),
      ("candidates", '{"id": 1, "k": 0, "prompt": "p", "path": 5}', "the path 5"),
@@ -550,7 +551,7 @@ def test_equal_models_do_not_differ():
     assert found["win_rate"]["overall"]["rate"] == {"value": 0.5, "ci": [0.5, 0.5]}
 
 
-def test_hps_is_asked_of_its_own_package(tmp_path, monkeypatch):
+def test_hps_is_asked_of_its_own_package(done, tmp_path, monkeypatch):
     import sys
     from types import SimpleNamespace
 
@@ -560,6 +561,10 @@ def test_hps_is_asked_of_its_own_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "hpsv2", None)
     with pytest.raises(MissingDependencyError, match="hpsv2"):
         add_hps([], tmp_path, "v2.0")
+    shutil.copytree(done[0] / "train", tmp_path / "train")
+    with pytest.raises(MissingDependencyError, match="hpsv2"):
+        run(replace(SMALL, evaluate=replace(SMALL.evaluate, hps="v2.0")), tmp_path, stages=["evaluate"])
+    assert not (tmp_path / "evaluate").exists()
     asked = []
     fake = SimpleNamespace(score=lambda path, prompt, hps_version: asked.append((prompt, hps_version)) or [0.27])
     monkeypatch.setitem(sys.modules, "hpsv2", fake)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from auscult.agfsync import PairsConfig, Scorers, read_pairs, score_candidates, select_pairs
 from auscult.agfsync.config import PRESETS, ScoreConfig
-from auscult.agfsync.images import pixel_hash, write_image
+from auscult.agfsync.images import open_image, pixel_hash, write_image
 from auscult.agfsync.pairs import combine, variance_shares, write_pairs
 from auscult.agfsync.scoring.aesthetics import LaionHead
 from auscult.agfsync.scoring.clip import CLIPScorer, features
@@ -275,6 +275,19 @@ def test_a_scorer_that_returns_nan_is_kept_as_such(tmp_path):
         )
     assert all(np.isnan(row["aesthetic"]) for row in found)
     assert select_pairs(found, rows, PairsConfig(weights=(0, 0, 1))) == []
+
+
+def test_pictures_of_other_depths_keep_their_brightness_or_are_refused(tmp_path, monkeypatch):
+    for value in (0, 40000, 65535):
+        Image.fromarray(np.full((8, 8), value, np.uint16)).save(tmp_path / "grey.png")
+        assert open_image(tmp_path / "grey.png").getpixel((0, 0)) == (value // 257,) * 3
+    for kind in (np.int32, np.float32):
+        Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / "wide.tif")
+        with pytest.raises(InputError, match="32 bits"):
+            open_image(tmp_path / "wide.tif")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(InputError, match=r"grey\.png cannot be read"):
+        open_image(tmp_path / "grey.png")
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])

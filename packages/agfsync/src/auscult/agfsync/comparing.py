@@ -10,7 +10,7 @@ from auscult.agfsync.config import RunConfig
 from auscult.agfsync.evaluation import Comparison, WinRate, by_element_type, compare, verdicts_by_score, win_rate
 from auscult.agfsync.scoring.scoring import SCORES, Scorers, score_candidates
 from auscult.agfsync.stages import content_of
-from auscult.core.canonical import digest, finite, plain
+from auscult.core.canonical import digest, finite
 from auscult.core.device import generator
 from auscult.core.errors import missing_dependency
 from auscult.core.files import replace_atomically
@@ -37,6 +37,8 @@ def evaluate(config: RunConfig, root: Path, folder: Path) -> dict[str, Any]:
     """
     from auscult.agfsync.presentation import write_report
 
+    if config.evaluate.hps is not None:
+        _hps(config.evaluate.hps)  # rather than find after hours that it is not there
     prompts = captions_of(config, root)
     questions = {row["id"]: row["questions"] for row in prompts}
     scorers = Scorers.load(config.score)
@@ -59,13 +61,17 @@ def add_hps(rows: Sequence[dict[str, Any]], folder: Path, version: str) -> None:
     MissingDependencyError
         The package is not installed.
     """
-    try:
-        hpsv2: Any = importlib.import_module("hpsv2")
-    except ImportError as error:
-        raise missing_dependency("hpsv2", purpose=f"HPS {version}", install="hpsv2") from error
+    hpsv2 = _hps(version)
     for row in rows:
         found = hpsv2.score(str(folder / row["path"]), row["prompt"], hps_version=version)
         row["hps"] = 100 * float(found[0])
+
+
+def _hps(version: str) -> Any:
+    try:
+        return importlib.import_module("hpsv2")
+    except ImportError as error:
+        raise missing_dependency("hpsv2", purpose=f"HPS {version}", install="hpsv2") from error
 
 
 def captions_of(config: RunConfig, root: Path) -> list[dict[str, Any]]:
@@ -81,7 +87,7 @@ def captions_of(config: RunConfig, root: Path) -> list[dict[str, Any]]:
         return read_rows(root, "questions")[:limit]
     with RunStore.open(
         root / "evaluate" / "questions",
-        config=[plain(config.evaluate), without_place(config.questions)],
+        config=without_place(config.questions),
         seed=config.seed,
         package="agfsync",
     ) as store:

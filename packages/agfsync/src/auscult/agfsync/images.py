@@ -30,17 +30,21 @@ def open_image(source: bytes | str | Path, name: str | None = None) -> "Image.Im
     Raises
     ------
     InputError
-        It is missing, truncated, or no image.
+        It is missing, truncated, of 32 bits a pixel, too large for Pillow, or no image.
     """
     from PIL import Image
 
     what = name or (str(source) if isinstance(source, (str, Path)) else "an image")
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if image.mode.startswith("I;16"):  # which convert would cut at 255
+                return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+            if image.mode in ("I", "F"):
+                raise ValueError("its pixels have 32 bits and no known range: save it with 8")
             return image.convert("RGB")
     except FileNotFoundError as error:
         raise InputError(f"{what} is missing: restore it, or leave it out") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{what} cannot be read as an image ({error}): it may be truncated; make it again") from error
 
 

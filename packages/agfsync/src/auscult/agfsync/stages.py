@@ -161,13 +161,11 @@ def read_lines(path: Path) -> list[tuple[str, Any]]:
 
 
 def id_of(value: Any, place: str) -> str:
-    """Return an id of the user's as text, which can be part of a file's name."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (str, int))
-        or not re.fullmatch(r"[^/\\\x00-\x1f]+", str(value))
-    ):
-        raise InputError(f"{place} has the id {value!r}: use text or a whole number, without slashes")
+    """Return an id of the user's as text, which can be part of a file's name and of a CSV."""
+    if type(value) not in (str, int) or not re.fullmatch(r"[^/\\,\"\x00-\x1f]+", str(value)):
+        raise InputError(
+            f"{place} has the id {value!r}: use text without slashes, commas and quotes, or a whole number"
+        )
     return str(value)
 
 
