@@ -115,6 +115,10 @@ def test_a_local_model_writes_the_same_for_the_same_request(tmp_path, temperatur
     # Asked again, since the reply could not be used, it says something else, if it can.
     writer.write(chats, replies.__setitem__)
     assert (replies == found[0]) is (temperature == 0)
+    make_writer("local", LLMConfig(model=str(tmp_path), max_tokens=6, temperature=temperature), 1).write(
+        chats, replies.__setitem__
+    )
+    assert (replies == found[0]) is (temperature == 0)
     with pytest.raises(InputError, match="nowhere"):
         make_writer("local", LLMConfig(model=str(tmp_path / "nowhere")))
     for backend in ("local", "endpoint"):

@@ -217,7 +217,7 @@ def _asked(
         for number in range(config.requests)
     }
     ask_until_usable(
-        chats, store, writer or make_writer(config.backend, config.llm), config.llm.attempts, rejected,
+        chats, store, writer or make_writer(config.backend, config.llm, seed), config.llm.attempts, rejected,
         lambda text, counts: {"prompts": read_prompts(text, counts)}, "prompts",
     )  # fmt: skip
     source = {"backend": config.backend, "model": config.llm.model, "seed": seed}

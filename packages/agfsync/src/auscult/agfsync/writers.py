@@ -15,11 +15,11 @@ class Writer(Protocol):
         """Answer each ``(key, system, user)`` and deliver its key and reply, None where there is none for good."""
 
 
-def make_writer(backend: str, config: LLMConfig) -> Writer:
-    """Return the writer that a configuration names."""
+def make_writer(backend: str, config: LLMConfig, seed: int = 0) -> Writer:
+    """Return the writer that a configuration names; one that runs here draws from the seed."""
     if not config.model:
         raise InputError(f"the backend {backend} needs llm.model: name the language model")
-    return EndpointWriter(config) if backend == "endpoint" else LocalWriter(config)
+    return EndpointWriter(config) if backend == "endpoint" else LocalWriter(config, seed)
 
 
 class EndpointWriter:
@@ -53,7 +53,7 @@ class EndpointWriter:
 class LocalWriter:
     """A chat model of transformers on this machine."""
 
-    def __init__(self, config: LLMConfig) -> None:
+    def __init__(self, config: LLMConfig, seed: int) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -66,7 +66,7 @@ class LocalWriter:
         except (OSError, ValueError) as error:
             raise InputError(f"the language model {config.model!r} cannot be loaded: give a folder or an ID") from error
         self._model: Any = model.to(device).eval()
-        self._config = config
+        self._config, self._seed = config, seed
         self._asked: Counter[str] = Counter()
 
     def write(self, chats: Sequence[tuple[str, str, str]], deliver: Callable[[str, str | None], None]) -> None:
@@ -86,7 +86,7 @@ class LocalWriter:
                 else {"do_sample": False}
             )
             # Another attempt at the same request should not get the same words again.
-            torch.manual_seed(derive_seed(0, key, self._asked[key]) % 2**63)
+            torch.manual_seed(derive_seed(self._seed, key, self._asked[key]) % 2**63)
             self._asked[key] += 1
             with torch.inference_mode():
                 out = self._model.generate(**inputs, max_new_tokens=self._config.max_tokens, **sampling)
