@@ -72,7 +72,7 @@ def transfer_run(
     name = "" if defence is None else defence.name
     manifest = read_manifest(folder)
     if defence is None and target.name == manifest["config"]["model"]:
-        raise InputError(f"{target.name} is the run's own model, whose replies the run has: give a defence or another")
+        raise InputError(f"{target.name} is the run's own model, whose replies the run has: give a defence")
     entries = [
         entry
         for entry in read_entries(folder)
