@@ -204,6 +204,13 @@ def test_the_lcm_preset_fuses_its_adapter_and_takes_its_scheduler(sd, tmp_path):
 def test_what_cannot_be_loaded_or_asked_is_refused(sd, tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         load_pipeline(CandidatesConfig(model=str(tmp_path / "nowhere"), device="cpu"))
+    sd.save_pretrained(tmp_path / "model")
+    with pytest.raises(InputError, match=r"adapter .*nothing"):
+        load_pipeline(
+            CandidatesConfig(
+                model=str(tmp_path / "model"), device="cpu", preset="lcm", lcm_lora=str(tmp_path / "nothing")
+            )
+        )
     with pytest.raises(InputError, match="shard 2 of 2"):
         generate(sd, tmp_path, shard=(2, 2))
     with pytest.raises(InputError, match="height is 30"):

@@ -269,11 +269,22 @@ def prepare(pipeline: Any, config: CandidatesConfig) -> Any:
         if pipeline.get_list_adapters():
             pipeline.fuse_lora()
             pipeline.unload_lora_weights()
-        pipeline.load_lora_weights(config.lcm_lora)
+        add_adapter(pipeline, config.lcm_lora)
         pipeline.fuse_lora()
         pipeline.scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def add_adapter(pipeline: Any, source: str | Path) -> None:
+    """Load a LoRA into a pipeline, with one sentence where it cannot be had or is of another model."""
+    try:
+        pipeline.load_lora_weights(source)
+    except Exception as error:  # the hub's client has errors of its own, and torch those of sizes
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the adapter {str(source)!r} cannot be loaded ({reason}): give a folder or an ID of one for this model"
+        ) from error
 
 
 def open_pipeline(model: str, revision: str | None, dtype: Any, loader: Any) -> Any:

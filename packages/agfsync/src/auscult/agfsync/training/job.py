@@ -166,7 +166,7 @@ def load_tuned(config: CandidatesConfig, folder: Path) -> Any:
     import torch
     from diffusers import AutoPipelineForText2Image
 
-    from auscult.agfsync.candidates import open_pipeline, prepare
+    from auscult.agfsync.candidates import add_adapter, open_pipeline, prepare
     from auscult.core.device import choose_device, choose_dtype
 
     device = choose_device(config.device)
@@ -176,5 +176,5 @@ def load_tuned(config: CandidatesConfig, folder: Path) -> Any:
         pipeline = open_pipeline(str(export), None, dtype, AutoPipelineForText2Image)
     else:
         pipeline = open_pipeline(config.model, config.revision, dtype, AutoPipelineForText2Image)
-        pipeline.load_lora_weights(export)
+        add_adapter(pipeline, export)
     return prepare(pipeline.to(device, dtype), config)
