@@ -92,6 +92,7 @@ def test_wilson_ends_exactly():
         (lambda: wilson_proportion(0.5, -3), "-3"),
         (lambda: wilson(1, 2, confidence=95), "95"),
         (lambda: percentile_bounds([1.0], confidence=0), "confidence is 0"),
+        (lambda: percentile_bounds([]), "there is no replicate"),
         (lambda: bootstrap(len, 0, seed=0), "at least one row"),
         (lambda: bootstrap(len, 5, seed=0, n_boot=0), "n_boot is 0"),
         (lambda: bootstrap(len, ["a", None, "b"], seed=0), "row 1 has no subject"),

@@ -321,6 +321,8 @@ def percentile_bounds(replicates: ArrayLike, *, confidence: float = 0.95) -> Bou
     """
     _normal_quantile(confidence)
     ordered = np.sort(np.asarray(replicates, dtype=np.float64), axis=0)
+    if not len(ordered):
+        raise InputError("there is no replicate to take bounds of: resample at least once, 1000 times is usual")
     m = np.count_nonzero(~np.isnan(ordered), axis=0)
     k = np.maximum(np.floor((m + 1) * (1 - confidence) / 2 + 1e-9).astype(np.intp), 1)
     low, high = (
