@@ -14,6 +14,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,6 +32,8 @@ _CORE = "auscult-core"
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
 # The CPU build of torch does not say which Triton belongs to its CUDA build.
 _TRITON_OF_TORCH = {"2.13": "3.7.1", "2.15": "3.9.0"}
+_REST = 0.5
+"""Seconds."""
 _PROBE = """
 import json, sys, torch
 names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -129,14 +132,16 @@ def one_thread() -> Iterator[None]:
 def leave_group_at_exit() -> None:
     """Have this process leave torch's process group, if it is in one, when it ends.
 
-    A trainer that joined a group on its caller's behalf calls this. Left to the interpreter's end, the threads of gloo
-    now and then abort a process whose work is done, and the launcher then stops the others.
+    A trainer that joined a group on its caller's behalf calls this. A thread of gloo that is still letting go of the
+    last tensors when the interpreter ends aborts a process whose work is done, and the launcher then stops the others.
     """
     distributed = _import_torch("leaving a process group").distributed
 
     def leave() -> None:
         if distributed.is_available() and distributed.is_initialized():
             distributed.destroy_process_group()
+            # Torch itself may keep the group and its threads, which cannot be joined from here: let them come to rest.
+            time.sleep(_REST)
 
     atexit.register(leave)
 
