@@ -348,6 +348,13 @@ def test_a_cohort_s_columns_may_come_in_another_order(cohort):
         static=cohort.static[:, ::-1], static_features=cohort.static_features[::-1],
     )  # fmt: skip
     assert model.predict_proba(moved).tobytes() == model.predict_proba(cohort).tobytes()
+    changed, unknown = (
+        dataclasses.replace(cohort, features=(dataclasses.replace(cohort.features[0], unit=unit), *cohort.features[1:]))
+        for unit in ("mg/dL", None)
+    )
+    with pytest.raises(InputError, match="'lactate' is in mg/dL, but was in mmol/L at the fit: convert it"):
+        model.predict_proba(changed)
+    assert model.predict_proba(unknown).tobytes() == model.predict_proba(cohort).tobytes()
     less = dataclasses.replace(cohort, values=cohort.values[..., :2], features=cohort.features[:2])
     with pytest.raises(InputError, match="'heart rate', which the model was fitted on, is missing"):
         model.predict_proba(less)

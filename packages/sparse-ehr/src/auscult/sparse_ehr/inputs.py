@@ -302,7 +302,7 @@ def _aligned(
     for name in known:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
-            hint = f"the nearest there is {near[0]!r}" if near else f"there are {', '.join(names) or 'none'}"
+            hint = f"the nearest there is {near[0]!r}" if near else f"give it, beside {', '.join(names) or 'no other'}"
             raise InputError(f"the column {name!r}, which the model was fitted on, is missing: {hint}")
     for name in names:
         if name not in known:
@@ -311,6 +311,10 @@ def _aligned(
     for i, (feature, fitted) in enumerate((given[names.index(feature.name)], feature) for feature in wanted):
         if feature.kind != fitted.kind:
             raise InputError(f"the column {fitted.name!r} is {feature.kind}, but was {fitted.kind} at the fit")
+        if feature.unit and fitted.unit and feature.unit != fitted.unit:
+            raise InputError(
+                f"the column {fitted.name!r} is in {feature.unit}, but was in {fitted.unit} at the fit: convert it"
+            )
         if feature.levels != fitted.levels and fitted.kind == "categorical":
             ordered[..., i] = _recoded(ordered[..., i], feature, fitted)
     return ordered, wanted
